@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         aprobe,
         astream,
         fetch,
+        fetch_all,
         pipe,
         probe,
         stream,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "hydraflow.api": (
-        "ByteStream", "Hydra", "afetch", "apipe", "aprobe", "astream", "fetch", "pipe", "probe", "stream",
+        "ByteStream", "Hydra", "afetch", "apipe", "aprobe", "astream", "fetch", "fetch_all", "pipe", "probe", "stream",
     ),
     "hydraflow.errors": ("HydraError",),
     "hydraflow.models": ("Digest", "FetchResult", "Outcome", "Progress", "Resource", "Verification"),
@@ -57,6 +58,7 @@ __all__ = [
     "aprobe",
     "astream",
     "fetch",
+    "fetch_all",
     "pipe",
     "probe",
     "stream",

@@ -180,6 +180,7 @@ class Resource:
         validator: tells this version from another.
         claims: digests that the server announced for the whole file, most trusted first.
         media_type: Content-Type without parameters.
+        framed: the end of the body can be told from a broken connection.
         http_version: of the answer, e.g. `HTTP/1.1`.
     """
 
@@ -190,6 +191,7 @@ class Resource:
     validator: Validator
     claims: tuple[Claim, ...] = ()
     media_type: str | None = None
+    framed: bool = True
     http_version: str = "HTTP/1.1"
 
 

@@ -42,7 +42,7 @@ class Settings(BaseSettings):
         default=600.0, description="How long to go on trying without a new byte, once the server has answered."
     )
     retry_delay: _Seconds = Field(default=0.5, description="First pause after a failure; doubles, with full jitter.")
-    retry_delay_max: _Seconds = Field(default=30.0, description="Longest pause between two tries.")
+    retry_delay_max: _Seconds = Field(default=15.0, description="Longest pause between two tries.")
     sync_bytes: ByteSize = Field(
         default=ByteSize(64 << 20), ge=MB, description="A checkpoint is made at least every so many bytes."
     )

@@ -1,0 +1,48 @@
+# Everything a newcomer types. Needs Python 3.11 or newer with pip and venv, and make; the rest goes into .venv.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+# An interpreter of one's own choice: make PYTHON=/path/to/python3.12 venv
+PYTHON ?=
+
+.PHONY: help venv test check demo clean
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## Make .venv with everything that development needs.
+
+$(STAMP): pyproject.toml constraints.txt
+	@for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3); do \
+	  if "$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then break; fi; \
+	  python=; \
+	done; \
+	if [ -z "$$python" ]; then echo "make: no Python 3.11 or newer with venv was found; set PYTHON=" >&2; exit 1; fi; \
+	if ! $(BIN)/python -c '' 2>/dev/null; then echo "$$python -m venv .venv"; "$$python" -m venv --clear .venv; fi
+	@echo "Installing into .venv: a minute or two, the first time"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+test: venv ## Install, then lint, types, all tests, coverage (core: every branch).
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report --skip-covered
+	$(BIN)/coverage report --include='hydraflow/core/*' --fail-under=100
+
+check: venv ## The fast gates only: lint and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+demo: venv ## Fetch, verify and stream 200 MB from a real nginx, in the shell, Snakemake and Prefect.
+	@$(BIN)/python -m workflows.demo
+
+clean: ## Remove .venv, the demo's data, caches and build results.
+	rm -rf .venv .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis .snakemake .coverage .coverage.* htmlcov dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,207 @@
+"""Writing a stream into a file descriptor or a named pipe, so that it can always be interrupted.
+
+A FIFO without a writer is instant end-of-file to a reader that opens it without blocking (GNU gzip does), and without a
+reader it blocks its writer for ever.  So a `FifoWriter` holds both ends open from the first instant, puts up to a
+pipe's worth of bytes in, and lets its own reading end go as soon as somebody else has read.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import errno
+import fcntl
+import os
+import select
+import stat
+import termios
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from hydraflow.adapters.sinks import StreamSink
+from hydraflow.errors import NoReaderError, ReaderGoneError, SinkError
+
+__all__ = ["DescriptorWriter", "FifoWriter", "Writer", "feed"]
+
+_SLICE = 0.1
+_PIECE = 1 << 20
+_F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", 1031)
+
+
+class Writer(Protocol):
+    """Takes bytes in order."""
+
+    def write(self, view: memoryview) -> None:
+        """Write all of `view`; returns early, with an error, when interrupted or when the reader is gone."""
+        ...
+
+    def check(self) -> None:
+        """Raise if the reader is gone, without writing."""
+        ...
+
+    def close(self, *, complete: bool) -> None:
+        """Let go; `complete` says that all has been written."""
+        ...
+
+
+def feed(sink: StreamSink, writer: Writer, stopped: Callable[[], bool]) -> None:
+    """Move everything from the sink to the writer, until the verified end, an error, or `stopped()`.
+
+    Raises:
+        HydraError: what ended the transfer, or the reader's failure.
+    """
+    while not stopped():
+        view = sink.take(_PIECE, _SLICE)
+        if view is None:
+            return
+        if view:
+            writer.write(view)
+            sink.release(len(view))
+        else:
+            writer.check()
+
+
+class DescriptorWriter:
+    """Writes to a file descriptor that somebody else owns: standard output, a pipe, a socket, a file."""
+
+    def __init__(self, fd: int, stopped: Callable[[], bool] = lambda: False) -> None:
+        self._fd, self._owned, self._stopped = fd, False, stopped
+        with contextlib.suppress(OSError):
+            if stat.S_ISFIFO(os.fstat(fd).st_mode):
+                # A description of our own: making the caller's one non-blocking would change it for every process.
+                self._fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                self._owned = True
+                fcntl.fcntl(self._fd, _F_SETPIPE_SZ, _PIECE)
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLOUT)
+
+    def write(self, view: memoryview) -> None:
+        while view:
+            if self._stopped():
+                return
+            try:
+                if self._owned and not self._poll.poll(_SLICE * 1000):
+                    continue
+                view = view[os.write(self._fd, view) :]
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise _reader_error(error) from error
+
+    def check(self) -> None:
+        if self._owned and any(event & select.POLLERR for _, event in self._poll.poll(0)):
+            raise ReaderGoneError("the reader closed the pipe")
+
+    def close(self, *, complete: bool) -> None:
+        del complete
+        if self._owned:
+            os.close(self._fd)
+
+
+class FifoWriter:
+    """Makes a named pipe (unless there is one already), waits for its reader, and feeds it.
+
+    Args:
+        path: of the pipe; one that is made here has mode 0600 and is removed at the end.
+        timeout: longest wait for a reader, in seconds.
+        stopped: tells when to give up early.
+
+    Raises:
+        SinkError: there is something else at `path`, or the pipe cannot be made.
+    """
+
+    def __init__(self, path: Path, timeout: float, stopped: Callable[[], bool] = lambda: False) -> None:
+        self._path, self._timeout, self._stopped = path, timeout, stopped
+        try:
+            self._made = _make_fifo(path)
+            self._keeper = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise SinkError(f"cannot use {path} as a named pipe: {error.strerror}") from error
+        self._writer: DescriptorWriter | None = None
+        self._fd = -1
+
+    def write(self, view: memoryview) -> None:
+        if self._writer is None:
+            view = view[self._prefill(view) :]
+            self._await_reader()
+        if self._writer is not None:
+            self._writer.write(view)
+
+    def _prefill(self, view: memoryview) -> int:
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self._keeper, _F_SETPIPE_SZ, _PIECE)
+        with contextlib.suppress(BlockingIOError):
+            return os.write(self._keeper, view)
+        return 0
+
+    def _await_reader(self) -> None:
+        """A reader is there once the pipe holds less than what was put in."""
+        filled, deadline = _unread(self._keeper), time.monotonic() + self._timeout
+        while _unread(self._keeper) >= filled:
+            if self._stopped():
+                return
+            if time.monotonic() > deadline:
+                raise NoReaderError(f"nobody opened {self._path} for reading within {self._timeout:g} s")
+            time.sleep(0.01)
+        self._fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._writer = DescriptorWriter(self._fd, self._stopped)
+        os.close(self._keeper)
+        self._keeper = -1
+
+    def check(self) -> None:
+        if self._writer is not None:
+            self._writer.check()
+
+    def close(self, *, complete: bool) -> None:
+        """End the pipe; an empty stream still waits for its reader."""
+        if complete and self._writer is None:
+            self._finish_unread()
+        if self._writer is not None:
+            self._writer.close(complete=complete)
+        for fd in (self._fd, self._keeper):
+            if fd >= 0:
+                os.close(fd)
+        if self._made:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+
+    def _finish_unread(self) -> None:
+        """Nothing was written at all: open and close the pipe once there is a reader, which then sees its end."""
+        os.close(self._keeper)
+        self._keeper, deadline = -1, time.monotonic() + self._timeout
+        while not self._stopped():
+            try:
+                self._fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError as error:
+                if error.errno != errno.ENXIO:
+                    raise SinkError(f"cannot open {self._path}: {error.strerror}") from error
+            else:
+                return
+            if time.monotonic() > deadline:
+                raise NoReaderError(f"nobody opened {self._path} for reading within {self._timeout:g} s")
+            time.sleep(0.01)
+
+
+def _make_fifo(path: Path) -> bool:
+    """True if the pipe was made, False if it was there."""
+    try:
+        os.mkfifo(path, 0o600)
+    except FileExistsError:
+        if not stat.S_ISFIFO(os.lstat(path).st_mode):
+            raise SinkError(f"{path} exists and is not a named pipe") from None
+        return False
+    return True
+
+
+def _unread(fd: int) -> int:
+    count = array.array("i", [0])
+    fcntl.ioctl(fd, termios.FIONREAD, count)
+    return count[0]
+
+
+def _reader_error(error: OSError) -> SinkError:
+    if error.errno == errno.EPIPE:
+        return ReaderGoneError("the reader closed the pipe")
+    return SinkError(f"cannot write the stream: {error.strerror}")

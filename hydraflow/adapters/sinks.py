@@ -1,0 +1,358 @@
+"""Where bytes go: a file, or a reader that wants them in order. Both behind one protocol.
+
+A lease's worker asks the sink for a *cursor* and receives from the socket straight into what `reserve` returns; no byte
+is copied on the way from the socket to the page cache or to the reader's pipe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from hydraflow.adapters.hashing import PrefixHasher
+from hydraflow.adapters.store import Store
+from hydraflow.core import integrity
+from hydraflow.core.journal import Identity
+from hydraflow.core.ranges import RangeSet
+from hydraflow.core.reorder import Window
+from hydraflow.errors import StorageError
+from hydraflow.models import Claim, Resource
+
+__all__ = ["HOLD_BACK", "Cursor", "FileSink", "Sink", "StreamSink"]
+
+#: Bytes at the end of a stream that no reader gets before everything is verified.
+HOLD_BACK = 64 << 10
+_SCRATCH = 512 << 10
+
+
+class Cursor(Protocol):
+    """A place in the output that moves on as bytes arrive."""
+
+    async def reserve(self, limit: int) -> memoryview:
+        """Memory for the next bytes, at least 1 and at most `limit`; waits until there is room."""
+        ...
+
+    def advance(self, count: int) -> None:
+        """The first `count` bytes of the reserved memory are filled."""
+        ...
+
+    def close(self) -> None:
+        """The cursor is not used any more."""
+        ...
+
+
+class Sink(Protocol):
+    """An output. Called from the engine's thread; methods that may block are coroutines."""
+
+    async def begin(self) -> tuple[Identity | None, RangeSet]:
+        """Take possession of the output, and tell what an earlier run left in it."""
+        ...
+
+    async def prepare(self, resource: Resource, claim: Claim | None) -> None:
+        """Make ready for this resource, and hash for this claim."""
+        ...
+
+    def cursor(self, position: int) -> Cursor:
+        """A cursor at an offset."""
+        ...
+
+    def horizon(self) -> int | None:
+        """First offset that there is no room for; None if there is room for all."""
+        ...
+
+    def restartable(self) -> bool:
+        """Everything can still be thrown away."""
+        ...
+
+    def settle(self, received: RangeSet) -> None:
+        """Called often: this is what has been received so far."""
+        ...
+
+    async def checkpoint(self, received: RangeSet) -> None:
+        """Make durable what has been received."""
+        ...
+
+    async def reset(self) -> None:
+        """Throw everything away."""
+        ...
+
+    async def digest(self, size: int) -> str | None:
+        """The digest of all `size` bytes, if `prepare` was given a claim."""
+        ...
+
+    async def commit(self, size: int, resource: Resource) -> None:
+        """Everything is verified: give the file its name, or the reader the last bytes."""
+        ...
+
+    async def close(self, *, keep: bool, error: BaseException | None) -> None:
+        """The transfer is over; `keep` says that a later run can use what is there."""
+        ...
+
+
+class FileSink:
+    """A file on disk, with a checkpoint beside it while it grows.
+
+    Args:
+        store: the destination.
+        resume: go on from what an earlier run left; otherwise that is thrown away.
+    """
+
+    def __init__(self, store: Store, *, resume: bool = True) -> None:
+        self._store = store
+        self._resume = resume
+        self._hasher: PrefixHasher | None = None
+        self._scratch: list[memoryview] = []
+
+    async def begin(self) -> tuple[Identity | None, RangeSet]:
+        await asyncio.to_thread(self._store.claim)
+        if not self._resume:
+            await asyncio.to_thread(self._store.reset)
+        return await asyncio.to_thread(self._store.replay)
+
+    async def prepare(self, resource: Resource, claim: Claim | None) -> None:
+        await asyncio.to_thread(self._store.prepare, resource.size, resource.validator, resource.claims)
+        if claim is not None:
+            self._hasher = PrefixHasher(integrity.hasher(claim.digest.algorithm), self._store.read_into)
+
+    def cursor(self, position: int) -> Cursor:
+        view = self._scratch.pop() if self._scratch else memoryview(bytearray(_SCRATCH))
+        return _FileCursor(self._store, position, view, self._scratch)
+
+    def horizon(self) -> int | None:
+        return None
+
+    def restartable(self) -> bool:
+        return True
+
+    def settle(self, received: RangeSet) -> None:
+        if self._hasher is not None:
+            self._hasher.advance(received.prefix())
+
+    async def checkpoint(self, received: RangeSet) -> None:
+        await asyncio.to_thread(self._store.sync, received)
+
+    async def reset(self) -> None:
+        await asyncio.to_thread(self._end_hash)
+        await asyncio.to_thread(self._store.reset)
+
+    async def digest(self, size: int) -> str | None:
+        if self._hasher is None:
+            return None
+        try:
+            return await asyncio.to_thread(self._hasher.finish, size)
+        except OSError as error:
+            raise StorageError.wrap(error, f"cannot read {self._store.path} back") from error
+
+    async def commit(self, size: int, resource: Resource) -> None:
+        await asyncio.to_thread(self._end_hash)
+        await asyncio.to_thread(self._store.commit, size, resource.validator.last_modified)
+
+    async def close(self, *, keep: bool, error: BaseException | None) -> None:
+        del error
+        await asyncio.to_thread(self._end_hash)
+        if not keep:
+            await asyncio.to_thread(self._store.discard)
+        await asyncio.to_thread(self._store.close)
+
+    def _end_hash(self) -> None:
+        if self._hasher is not None:
+            self._hasher.close()
+            self._hasher = None
+
+
+class _FileCursor:
+    def __init__(self, store: Store, position: int, view: memoryview, pool: list[memoryview]) -> None:
+        self._store, self._position, self._view, self._pool = store, position, view, pool
+
+    async def reserve(self, limit: int) -> memoryview:
+        return self._view[:limit]
+
+    def advance(self, count: int) -> None:
+        self._store.write(self._position, self._view[:count])
+        self._position += count
+
+    def close(self) -> None:
+        self._pool.append(self._view)
+
+
+class StreamSink:
+    """A bounded window that a reader in another thread takes bytes from, in order.
+
+    The last `HOLD_BACK` bytes stay back until everything is verified, so that a reader never sees the end of a file
+    that is not whole and right.
+
+    Args:
+        capacity: bytes of the window.
+
+    Attributes:
+        on_room: called in the engine's thread when the reader has made room.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._window = Window(max(capacity, 4 * HOLD_BACK))
+        self._ring = memoryview(bytearray(self._window.capacity))
+        self._turn = threading.Condition()
+        self._size: int | None = None
+        self._given = False
+        self._verified = False
+        self._ended = False
+        self._error: BaseException | None = None
+        self._hasher: integrity.Hasher | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._room: asyncio.Event | None = None
+        self._released = 0
+        self.on_room: Callable[[], None] = lambda: None
+
+    # ── the engine's side ────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def begin(self) -> tuple[Identity | None, RangeSet]:
+        self._loop = asyncio.get_running_loop()
+        self._room = asyncio.Event()
+        return None, RangeSet()
+
+    async def prepare(self, resource: Resource, claim: Claim | None) -> None:
+        with self._turn:
+            self._size = resource.size
+            self._hasher = None if claim is None else integrity.hasher(claim.digest.algorithm)
+
+    def cursor(self, position: int) -> Cursor:
+        return _RingCursor(self, position)
+
+    def horizon(self) -> int | None:
+        return self._window.horizon
+
+    def restartable(self) -> bool:
+        return not self._given
+
+    def settle(self, received: RangeSet) -> None:
+        del received
+
+    async def checkpoint(self, received: RangeSet) -> None:
+        del received
+
+    async def reset(self) -> None:
+        with self._turn:
+            self._window = Window(self._window.capacity)
+            self._size = self._hasher = None
+
+    async def digest(self, size: int) -> str | None:
+        with self._turn:
+            self._size = size
+            self._turn.notify_all()
+        # The reader hashes what it takes; what it may not take yet is hashed here.
+        while self._window.head < self._limit():
+            await self._wait_for_room()
+        if self._hasher is None:
+            return None
+        for begin, end in self._pieces():
+            self._hasher.update(self._ring[begin:end])
+        return self._hasher.hexdigest()
+
+    async def commit(self, size: int, resource: Resource) -> None:
+        del resource
+        with self._turn:
+            self._hasher = None
+            self._verified = True
+            self._turn.notify_all()
+        while self._window.head < size:
+            await self._wait_for_room()
+
+    async def close(self, *, keep: bool, error: BaseException | None) -> None:
+        del keep
+        with self._turn:
+            self._error, self._ended = error, True
+            self._turn.notify_all()
+
+    async def room(self, position: int, limit: int) -> memoryview:
+        """Memory in the ring for bytes at `position`."""
+        while not (count := self._window.room(position)):
+            await self._wait_for_room()
+        slot = self._window.slot(position)
+        return self._ring[slot : slot + min(count, limit)]
+
+    def add(self, start: int, stop: int) -> None:
+        """Bytes `[start, stop)` have arrived in the ring."""
+        with self._turn:
+            if self._window.add(start, stop):
+                self._turn.notify_all()
+
+    async def _wait_for_room(self) -> None:
+        assert self._room is not None
+        self._room.clear()
+        await self._room.wait()
+
+    def _made_room(self) -> None:
+        if self._room is not None:
+            self._room.set()
+        self.on_room()
+
+    def _limit(self) -> int:
+        """First offset that the reader may not have yet."""
+        if self._verified:
+            return self._window.ready
+        end = self._window.ready if self._size is None else self._size
+        return min(self._window.ready, max(self._window.head, end - HOLD_BACK))
+
+    def _pieces(self) -> list[tuple[int, int]]:
+        """Ring indices of what is withheld, in order."""
+        capacity, begin = self._window.capacity, self._window.slot(self._window.head)
+        count = self._window.ready - self._window.head
+        first = min(count, capacity - begin)
+        return [(begin, begin + first), (0, count - first)]
+
+    # ── the reader's side ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def take(self, most: int, timeout: float | None = None) -> memoryview | None:
+        """The next bytes in order, at most `most`, as a view that is good until `release`.
+
+        Returns:
+            An empty view if none came within `timeout` seconds, None at the verified end of the stream.
+
+        Raises:
+            BaseException: what ended the transfer, if it was not its proper end.
+        """
+        with self._turn:
+            if not self._turn.wait_for(lambda: self._available() or self._ended, timeout):
+                return self._ring[:0]
+            if self._error is not None:
+                raise self._error
+            if not self._available():
+                return None
+            begin, end = self._window.leave(self._limit())
+            view = self._ring[begin : min(end, begin + most)]
+            hasher = self._hasher
+            self._given = True
+        if hasher is not None:
+            hasher.update(view)
+        return view
+
+    def release(self, count: int) -> None:
+        """The bytes that `take` gave are used; all `count` of them."""
+        with self._turn:
+            self._window.consume(count)
+            self._released += count
+            # Waking the engine costs a system call: do it for a worthwhile piece, or when the end is waited for.
+            if self._released < self._window.capacity // 16 and self._window.head < self._limit():
+                return
+            self._released = 0
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._made_room)
+
+    def _available(self) -> bool:
+        return self._window.head < self._limit()
+
+
+class _RingCursor:
+    def __init__(self, sink: StreamSink, position: int) -> None:
+        self._sink, self._position = sink, position
+
+    async def reserve(self, limit: int) -> memoryview:
+        return await self._sink.room(self._position, limit)
+
+    def advance(self, count: int) -> None:
+        self._sink.add(self._position, self._position + count)
+        self._position += count
+
+    def close(self) -> None: ...

@@ -1,0 +1,296 @@
+"""A destination on disk: ownership, part file, journal, atomic commit.
+
+For `/d/x.bam` the state lies in `/d/.x.bam.hydra/` (mode 0700)::
+
+    lock           held by flock(2) while a process works on the destination
+    journal        what is durable, see core/journal.py
+    part-1f2e3d4c  the bytes; its name stands in the journal
+
+The order of a checkpoint is: sync the part, append to the journal, sync the journal.  So the journal never claims a byte
+that a power cut could take away.  The order of a commit is: sync the part, give it the final name, sync the directory,
+drop the state.  What fsync(2) cannot promise (a drive that lies about its cache) is not promised here either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import fcntl
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from hydraflow.core import journal
+from hydraflow.core.journal import Identity
+from hydraflow.core.ranges import RangeSet
+from hydraflow.errors import DestinationBusyError, DestinationExistsError, DiskFullError, StorageError
+from hydraflow.models import Claim, Validator
+
+__all__ = ["Store", "timestamp"]
+
+_LOCK, _JOURNAL, _PART = "lock", "journal", "part-"
+_NOFOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Store:
+    """One destination. Every method may raise `StorageError`; all but `write` may block for long.
+
+    Args:
+        path: the final name.
+        url: canonical URL, without credentials; state of another URL is not taken over.
+        overwrite: an existing regular file may be replaced at the commit.
+    """
+
+    def __init__(self, path: Path, url: str, *, overwrite: bool = False) -> None:
+        self.path = path
+        self.state = path.parent / f".{path.name}.hydra"
+        self._url = url
+        self._overwrite = overwrite
+        self._dir = self._lock = self._part = self._journal = -1
+        self._part_name = ""
+        self._recorded = RangeSet()
+
+    # ── ownership ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def claim(self) -> None:
+        """Make the state directory and become its owner.
+
+        Raises:
+            DestinationBusyError: another process is its owner.
+        """
+        with _wrap(f"cannot prepare {self.state}"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            while not self._try_claim():
+                self._close("_lock", "_dir")
+
+    def _try_claim(self) -> bool:
+        """Take the lock; False if its owner has just removed it, which makes ours worthless."""
+        with contextlib.suppress(FileExistsError):
+            self.state.mkdir(mode=0o700)
+        self._dir = os.open(self.state, os.O_RDONLY | os.O_DIRECTORY | _NOFOLLOW)
+        if os.fstat(self._dir).st_uid != os.geteuid():
+            raise StorageError(f"{self.state} belongs to another user", hint="Remove it, or choose another --output.")
+        try:
+            self._lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o600, dir_fd=self._dir)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DestinationBusyError(f"another process is writing {self.path}") from None
+        except FileNotFoundError:
+            return False
+        # Whoever removes the state does so while holding its lock, so a lock file that is still there is *the* lock.
+        try:
+            named = os.stat(self.state / _LOCK, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(named, os.fstat(self._lock))
+
+    # ── what an earlier run left ─────────────────────────────────────────────────────────────────────────────────────
+
+    def replay(self) -> tuple[Identity | None, RangeSet]:
+        """Read the journal; state that is torn, foreign or of another URL counts as none."""
+        with _wrap(f"cannot read the checkpoint in {self.state}"):
+            try:
+                fd = os.open(_JOURNAL, os.O_RDWR | _NOFOLLOW, dir_fd=self._dir)
+            except FileNotFoundError:
+                return None, RangeSet()
+            with os.fdopen(fd, "rb", closefd=False) as file:
+                found = journal.replay(file.read())
+            identity = found.identity
+            if identity is None or identity.url != self._url or not self._adopt(identity, found.durable):
+                os.close(fd)
+                return None, RangeSet()
+            os.ftruncate(fd, found.valid_length)
+            os.lseek(fd, 0, os.SEEK_END)
+            self._journal = fd
+            self._recorded = found.durable.copy()
+            return identity, found.durable
+
+    def _adopt(self, identity: Identity, durable: RangeSet) -> bool:
+        """Open the part that the journal speaks of, if it can hold what is claimed."""
+        if not identity.part.startswith(_PART):
+            return False
+        try:
+            fd = os.open(identity.part, os.O_RDWR | _NOFOLLOW, dir_fd=self._dir)
+        except OSError:
+            return False
+        facts = os.fstat(fd)
+        end = max((piece.stop for piece in durable), default=0)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size < end or facts.st_nlink != 1:
+            os.close(fd)
+            return False
+        self._part, self._part_name = fd, identity.part
+        return True
+
+    # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def resumable(self) -> bool:
+        """There is something on disk that a later run can go on from."""
+        return self._journal >= 0 and bool(self._recorded)
+
+    def prepare(self, size: int | None, validator: Validator, claims: tuple[Claim, ...]) -> None:
+        """Make a new part file, and a journal for it if the size is known; a part taken over stays.
+
+        Raises:
+            DiskFullError: there is not enough space for `size` bytes.
+        """
+        with _wrap(f"cannot write to {self.state}"):
+            if self._part < 0:
+                self._create(size, validator, claims)
+            if size is not None:
+                self._check_space(size)
+
+    def _create(self, size: int | None, validator: Validator, claims: tuple[Claim, ...]) -> None:
+        self.reset()  # leftovers that could not be adopted
+        self._part_name = f"{_PART}{secrets.token_hex(4)}"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOFOLLOW
+        self._part = os.open(self._part_name, flags, 0o666, dir_fd=self._dir)
+        if size is not None:
+            flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | _NOFOLLOW
+            self._journal = os.open(_JOURNAL, flags, 0o600, dir_fd=self._dir)
+            identity = Identity(url=self._url, size=size, validator=validator, claims=claims, part=self._part_name)
+            _write_all(self._journal, journal.encode_header() + journal.encode_resource(identity))
+        os.fsync(self._dir)
+
+    def _check_space(self, size: int) -> None:
+        space = os.fstatvfs(self._part)
+        free = space.f_bavail * space.f_frsize + os.fstat(self._part).st_blocks * 512
+        if size > free:
+            raise DiskFullError(f"not enough space for {self.path}: {size:,} bytes needed, {free:,} free")
+
+    def write(self, offset: int, data: memoryview) -> None:
+        """Put bytes at their place in the part file."""
+        try:
+            while data:
+                written = os.pwrite(self._part, data, offset)
+                data, offset = data[written:], offset + written
+        except OSError as error:
+            raise StorageError.wrap(error, f"cannot write {self.path}") from error
+
+    def read_into(self, view: memoryview, offset: int) -> int:
+        """Read bytes of the part file back, for the digest."""
+        return os.preadv(self._part, [view], offset)
+
+    def sync(self, received: RangeSet) -> None:
+        """Make a checkpoint of what has been written."""
+        if self._journal < 0:
+            return
+        new = received.minus(self._recorded)
+        if not new:
+            return
+        with _wrap(f"cannot make a checkpoint in {self.state}"):
+            os.fdatasync(self._part)
+            _write_all(self._journal, journal.encode_durable(new))
+            os.fdatasync(self._journal)
+        self._recorded = received.copy()
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def commit(self, size: int, last_modified: str | None) -> None:
+        """Give the part its final name. Afterwards the state is gone.
+
+        Raises:
+            DestinationExistsError: something has appeared at the final name in the meantime.
+        """
+        with _wrap(f"cannot finish {self.path}"):
+            os.ftruncate(self._part, size)
+            moment = timestamp(last_modified)
+            if moment is not None:
+                os.utime(self._part, (moment, moment))
+            os.fsync(self._part)
+            self._publish()
+            _sync_directory(self.path.parent)
+        self._remove_state()
+
+    def _publish(self) -> None:
+        if self._overwrite and not self.path.is_dir():
+            os.rename(self._part_name, self.path, src_dir_fd=self._dir)
+            return
+        try:
+            # Unlike rename(2), link(2) never replaces what is there.
+            os.link(self._part_name, self.path, src_dir_fd=self._dir, follow_symlinks=False)
+        except FileExistsError:
+            raise DestinationExistsError(f"{self.path} exists already") from None
+        except OSError:
+            # No hard links here: the check and the rename are two steps.
+            if os.path.lexists(self.path):
+                raise DestinationExistsError(f"{self.path} exists already") from None
+            os.rename(self._part_name, self.path, src_dir_fd=self._dir)
+        else:
+            os.unlink(self._part_name, dir_fd=self._dir)
+
+    def reset(self) -> None:
+        """Throw away every byte, and go on owning the destination."""
+        with _wrap(f"cannot clear {self.state}"):
+            self._close("_part", "_journal")
+            self._recorded = RangeSet()
+            for name in os.listdir(self._dir):
+                if name == _JOURNAL or name.startswith(_PART):
+                    os.unlink(name, dir_fd=self._dir)
+
+    def discard(self) -> None:
+        """Remove the state: nothing of it is worth keeping."""
+        if self._dir >= 0:
+            self.reset()
+            self._remove_state()
+
+    def close(self) -> None:
+        """Give up ownership. State without a checkpoint is removed; the rest waits for a later run."""
+        if self._dir >= 0 and self._lock >= 0 and not self.resumable:
+            with contextlib.suppress(StorageError):
+                self.discard()
+        self._close("_part", "_journal", "_lock", "_dir")
+
+    def _remove_state(self) -> None:
+        """The lock goes last but one, and while it is held: see `_try_claim`."""
+        with contextlib.suppress(OSError):
+            for name in os.listdir(self._dir):
+                if name != _LOCK:
+                    os.unlink(name, dir_fd=self._dir)
+            os.unlink(_LOCK, dir_fd=self._dir)
+            self.state.rmdir()
+        self._close("_part", "_journal", "_lock", "_dir")
+
+    def _close(self, *names: str) -> None:
+        for name in names:
+            if getattr(self, name) >= 0:
+                os.close(getattr(self, name))
+                setattr(self, name, -1)
+
+
+class _wrap:  # noqa: N801 - reads as a statement
+    """`OSError` becomes `StorageError`."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, StorageError):
+            raise StorageError.wrap(error, self._doing) from error
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _sync_directory(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def timestamp(last_modified: str | None) -> float | None:
+    """Unix time of an HTTP date, None where there is none."""
+    if last_modified is None:
+        return None
+    try:
+        return email.utils.parsedate_to_datetime(last_modified).timestamp()
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,243 @@
+"""HTTP by httpx: a request for some bytes becomes a checked head and a body that is read into the caller's buffer.
+
+httpx stays the client (redirects' URLs, cookies, auth from the URL, proxies); the connections below it come from
+httpcore pools, one per lane, because a pool looks at each of its connections at every request.  Every foreign error is
+mapped here to a `TransportFailure`, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import urllib.request
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import httpcore
+import httpx
+
+from hydraflow import __version__
+from hydraflow.core import urls
+from hydraflow.core.responses import Ask
+from hydraflow.core.retry import Failure, FailureKind
+from hydraflow.models import Head
+from hydraflow.settings import Settings
+
+__all__ = ["Response", "Transport", "TransportFailure"]
+
+_MAX_REDIRECTS = 10
+#: Answers that may only mean that a redirect's target (a signed URL, a mirror) is no longer good.
+_STALE = (401, 403, 404, 410)
+
+
+class TransportFailure(Exception):  # noqa: N818 - not an error of the product: the core decides what becomes of it
+    """A request failed; `failure` is what the core needs to know of it."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class Response:
+    """An answer whose head has come: read the body with `read_into` until it returns 0."""
+
+    def __init__(self, head: Head, response: httpx.Response) -> None:
+        self.head = head
+        self._chunks = response.aiter_raw()
+        self._left = memoryview(b"")
+
+    async def read_into(self, view: memoryview) -> int:
+        """Put the next body bytes into `view` and return how many; 0 is the proper end of the body.
+
+        Raises:
+            TransportFailure: the body broke off or stalled.
+        """
+        while not self._left:
+            with _border():
+                chunk = await anext(self._chunks, None)
+            if chunk is None:
+                return 0
+            self._left = memoryview(chunk)
+        count = min(len(view), len(self._left))
+        view[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count
+
+    async def finish(self) -> None:
+        """Read the end of a body whose bytes have all come, so that the connection can be used again.
+
+        Raises:
+            TransportFailure: there are more bytes than were asked for, or the framing is broken.
+        """
+        if await self.read_into(memoryview(bytearray(1))):
+            raise TransportFailure(Failure(FailureKind.PROTOCOL, "the body is longer than the range asked for"))
+
+
+class Transport:
+    """All connections of an engine. Must be used from the engine's event loop only."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._user_agent = settings.user_agent or f"hydraflow/{__version__}"
+        self._router = _Router(settings)
+        self._client = httpx.AsyncClient(
+            transport=self._router,
+            timeout=httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout, pool=None),
+            trust_env=False,
+        )
+        # httpx would log and decode by its own defaults; bytes must arrive as they are stored.
+        self._client.headers.clear()
+        self._final: dict[str, str] = {}
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    @asynccontextmanager
+    async def open(
+        self, url: str, ask: Ask, *, headers: Mapping[str, str], lane: int = 0, method: str = "GET"
+    ) -> AsyncIterator[Response]:
+        """Send a request and follow its redirects; leaving the context ends the request.
+
+        A redirect's target is remembered, and asked directly, until it refuses.
+
+        Raises:
+            TransportFailure: no head came.
+        """
+        final = self._final.get(url)
+        response = await self._send(method, final or url, ask, headers if final is None else {}, lane)
+        if final is not None and response.status_code in _STALE:
+            await response.aclose()
+            del self._final[url]
+            final = None
+            response = await self._send(method, url, ask, headers, lane)
+        if final is None and response.history and response.status_code in (200, 206):
+            self._final[url] = str(response.url)
+        try:
+            yield Response(_head(response), response)
+        finally:
+            await response.aclose()
+
+    async def _send(self, method: str, url: str, ask: Ask, headers: Mapping[str, str], lane: int) -> httpx.Response:
+        request = self._request(method, url, ask, headers, lane)
+        history: list[httpx.Response] = []
+        while True:
+            with _border():
+                response = await self._client.send(request, stream=True)
+            if response.next_request is None:
+                response.history = history
+                return response
+            await response.aclose()
+            history.append(response)
+            if len(history) > _MAX_REDIRECTS:
+                raise TransportFailure(Failure(FailureKind.PROTOCOL, f"more than {_MAX_REDIRECTS} redirects"))
+            request = self._redirected(request, response.next_request, ask, headers, lane)
+
+    def _request(self, method: str, url: str, ask: Ask, headers: Mapping[str, str], lane: int) -> httpx.Request:
+        fields = {"User-Agent": self._user_agent, "Accept": "*/*", **headers, "Accept-Encoding": "identity"}
+        if ask.stop is not None:
+            fields["Range"] = f"bytes={ask.start}-{ask.stop - 1}"
+            if ask.if_range is not None:
+                fields["If-Range"] = ask.if_range
+        return self._client.build_request(method, url, headers=fields, extensions={"lane": lane})
+
+    def _redirected(
+        self, was: httpx.Request, to: httpx.Request, ask: Ask, headers: Mapping[str, str], lane: int
+    ) -> httpx.Request:
+        """The request for a redirect's target: the caller's headers go along only within the same origin."""
+        if to.url.scheme not in ("http", "https"):
+            raise TransportFailure(Failure(FailureKind.PROTOCOL, f"redirect to a {to.url.scheme}:// URL refused"))
+        if was.url.scheme == "https" and to.url.scheme == "http":
+            raise TransportFailure(Failure(FailureKind.PROTOCOL, "redirect from https to http refused"))
+        same = urls.origin(str(was.url)) == urls.origin(str(to.url))
+        return self._request(was.method, str(to.url), ask, headers if same else {}, lane)
+
+
+class _Router(httpx.AsyncBaseTransport):
+    """Picks the connection pool of a request: by scheme, proxy and lane."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._pools: dict[tuple[str, str | None, int], httpx.AsyncHTTPTransport] = {}
+        self._tls: ssl.SSLContext | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        proxy = _proxy(request.url)
+        key = (request.url.scheme, proxy, int(request.extensions.get("lane", 0)))
+        if key not in self._pools:
+            self._pools[key] = self._pool(request.url.scheme, proxy)
+        return await self._pools[key].handle_async_request(request)
+
+    def _pool(self, scheme: str, proxy: str | None) -> httpx.AsyncHTTPTransport:
+        # Reading the certificate bundle takes 35 ms: only those pay who use TLS.
+        tls = scheme == "https" or (proxy or "").startswith("https")
+        return httpx.AsyncHTTPTransport(
+            verify=self._context() if tls else False,
+            http2=self._settings.http2,
+            proxy=proxy,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=60.0),
+        )
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = httpx.create_ssl_context()
+        return self._tls
+
+    async def aclose(self) -> None:
+        for pool in self._pools.values():
+            await pool.aclose()
+
+
+def _proxy(url: httpx.URL) -> str | None:
+    """The proxy that the environment names for a URL (`http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`)."""
+    proxies = urllib.request.getproxies()
+    if not proxies or urllib.request.proxy_bypass(url.netloc.decode("ascii")):
+        return None
+    return proxies.get(url.scheme) or proxies.get("all")
+
+
+def _head(response: httpx.Response) -> Head:
+    fields = tuple((k.decode("latin-1").lower(), v.decode("latin-1")) for k, v in response.headers.raw)
+    return Head(response.status_code, fields, urls.redact(str(response.url)), response.http_version)
+
+
+class _border:  # noqa: N801 - reads as a statement
+    """Foreign errors become `TransportFailure`s; cancellation passes."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        failure = None if error is None else _failure(error)
+        if failure is not None:
+            raise TransportFailure(failure) from error
+
+
+_KINDS: tuple[tuple[tuple[type[BaseException], ...], FailureKind, str], ...] = (
+    ((httpx.ConnectTimeout, httpcore.ConnectTimeout), FailureKind.CONNECT, "no connection in time"),
+    ((httpx.ConnectError, httpcore.ConnectError, httpx.ProxyError), FailureKind.CONNECT, "cannot connect"),
+    ((httpx.UnsupportedProtocol, httpx.InvalidURL), FailureKind.PROTOCOL, "bad URL"),
+    ((httpx.TimeoutException, httpcore.TimeoutException), FailureKind.STALLED, "no byte came in time"),
+    # A peer that closes too early is a protocol error to h11; to us it is a dropped connection, which can be resumed.
+    ((httpx.RemoteProtocolError, httpcore.RemoteProtocolError), FailureKind.DROPPED, "connection broke"),
+    ((httpx.TransportError, httpcore.NetworkError), FailureKind.DROPPED, "connection dropped"),
+    ((httpx.StreamError, OSError), FailureKind.DROPPED, "connection dropped"),
+)
+
+
+def _failure(error: BaseException) -> Failure | None:
+    if isinstance(error, asyncio.CancelledError):
+        return None
+    for kinds, kind, text in _KINDS:
+        if isinstance(error, kinds):
+            detail = _detail(error)
+            return Failure(kind, f"{text}: {detail}" if detail else text)
+    return None
+
+
+def _detail(error: BaseException) -> str:
+    """One line, no secrets: the system's own words where there are some."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,270 @@
+"""Response headers to typed facts.
+
+Whatever a server sends, nothing here raises, except where it says so: a field that is malformed counts as absent.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from hydraflow.errors import RemoteProtocolError
+from hydraflow.models import Claim, Digest, DigestSource, Head, Validator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "MAX_SIZE",
+    "ContentRange",
+    "ambiguous_md5",
+    "claims",
+    "content_length",
+    "content_range",
+    "http_date",
+    "is_etag",
+    "media_type",
+    "retry_after",
+    "same_version",
+    "validator",
+]
+
+MAX_SIZE = 2**63 - 1  # what a file system can address
+MAX_PAUSE = 2.0**31  # seconds; longer waits are cut to this, about 68 years (compare RFC 9111 §1.2.2)
+
+_OK, _PARTIAL = 200, 206
+
+
+# ── sizes and ranges ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRange:
+    """Content-Range of a byte range, half open; `start` and `stop` are None for an unsatisfied range (`*/N`)."""
+
+    start: int | None
+    stop: int | None
+    total: int | None
+
+    @property
+    def whole(self) -> bool:
+        """The range is the complete representation."""
+        return self.start == 0 and self.stop == self.total
+
+
+_CONTENT_RANGE = re.compile(r"bytes (?:([0-9]{1,19})-([0-9]{1,19})|\*)/(?:([0-9]{1,19})|\*)", re.ASCII | re.IGNORECASE)
+
+
+def content_range(value: str | None) -> ContentRange | None:
+    """Read a Content-Range field (RFC 9110 §14.4): `bytes a-b/total`, `bytes a-b/*` or `bytes */total`."""
+    match = _CONTENT_RANGE.fullmatch((value or "").strip(" \t"))
+    if match is None:
+        return None
+    first, last, total = (None if digits is None else int(digits) for digits in match.groups())
+    if total is not None and total > MAX_SIZE:
+        return None
+    if first is None or last is None:
+        return None if total is None else ContentRange(None, None, total)
+    if not first <= last < (MAX_SIZE if total is None else total):
+        return None
+    return ContentRange(first, last + 1, total)
+
+
+_LENGTH = re.compile(r"[0-9]{1,19}")
+
+
+def content_length(head: Head) -> int | None:
+    """Bytes of the body as announced (RFC 9110 §8.6); several equal values count as one.
+
+    None if there is no such field, or where Transfer-Encoding overrides it (RFC 9112 §6.3).
+
+    Raises:
+        RemoteProtocolError: values differ, or one is no number of bytes.
+    """
+    value = head.get("content-length")
+    if value is None or head.get_all("transfer-encoding"):
+        return None
+    lengths = {part.strip(" \t") for part in value.split(",")}
+    length = lengths.pop()
+    if lengths or not _LENGTH.fullmatch(length) or int(length) > MAX_SIZE:
+        raise RemoteProtocolError(f"Content-Length is {value[:60]!r}, expected one number of bytes", url=head.url)
+    return int(length)
+
+
+# ── dates ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MONTH = f"(?P<month>{'|'.join(_MONTHS)})"
+_TIME = r"(?P<hour>[0-9]{2}):(?P<minute>[0-9]{2}):(?P<second>[0-9]{2})"
+_DATE_FORMS = (
+    re.compile(rf"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (?P<day>[0-9]{{2}}) {_MONTH} (?P<year>[0-9]{{4}}) {_TIME} GMT"),
+    re.compile(
+        rf"(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, (?P<day>[0-9]{{2}})-{_MONTH}-(?P<year>[0-9]{{2}}) {_TIME} GMT"
+    ),
+    re.compile(rf"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) {_MONTH} (?P<day>[ 0-9][0-9]) {_TIME} (?P<year>[0-9]{{4}})"),
+)
+_PIVOT = 70  # two-digit years from here on are of the last century, as POSIX has it: the clock is not known here
+
+
+def http_date(value: str | None) -> float | None:
+    """Unix time of an HTTP-date in any of its three forms (RFC 9110 §5.6.7)."""
+    match = next(filter(None, (form.fullmatch(value or "") for form in _DATE_FORMS)), None)
+    if match is None:
+        return None
+    year, day, hour, minute, second = (int(match[name]) for name in ("year", "day", "hour", "minute", "second"))
+    if len(match["year"]) == 2:
+        year += 1900 if year >= _PIVOT else 2000
+    leap = int(second == 60)
+    try:
+        moment = datetime(year, _MONTHS.index(match["month"]) + 1, day, hour, minute, second - leap, tzinfo=UTC)
+    except ValueError:
+        return None
+    return moment.timestamp() + leap
+
+
+_SECONDS = re.compile(r"[0-9]+")
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """Seconds to wait as asked by Retry-After (RFC 9110 §10.2.3), at least 0 and at most `MAX_PAUSE`.
+
+    A date in the past means 0; what is neither a number of seconds nor a date means None. `now` is Unix time.
+    """
+    text = (value or "").strip(" \t")
+    if _SECONDS.fullmatch(text):
+        return MAX_PAUSE if len(text.lstrip("0")) > 10 else min(float(text), MAX_PAUSE)
+    moment = http_date(text)
+    return None if moment is None else min(max(moment - now, 0.0), MAX_PAUSE)
+
+
+# ── validators ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+# Without obs-text: a tag that is not ASCII cannot be sent back in a way that all servers understand.
+_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]*"')
+
+
+def is_etag(value: str) -> bool:
+    """The text is an entity tag (RFC 9110 §8.8.3) in ASCII."""
+    return _ETAG.fullmatch(value) is not None
+
+
+def validator(head: Head) -> Validator:
+    """What the answer says of its version; malformed fields count as absent.
+
+    Last-Modified is a strong validator if the origin's Date is at least one second later (RFC 9110 §8.8.2.2).
+    """
+    etag, modified = head.get("etag"), head.get("last-modified")
+    changed, date = http_date(modified), http_date(head.get("date"))
+    return Validator(
+        etag=etag if etag is not None and is_etag(etag) else None,
+        last_modified=None if changed is None else modified,
+        date_is_strong=changed is not None and date is not None and date - changed >= 1,
+    )
+
+
+def same_version(was: Validator, now: Validator) -> bool:
+    """The two may be of one version of a resource, by all that they have in common.
+
+    Two strong tags decide alone (RFC 9110 §8.8.3.2).  One strong tag against none, or against a weak one, needs the
+    same modification date as well.  Where neither is strong, what both sides have must agree.
+    """
+    if was.strong_etag and now.strong_etag:
+        return was.strong_etag == now.strong_etag
+    tags_agree = None in (was.etag, now.etag) or _opaque(was) == _opaque(now)
+    if was.strong_etag or now.strong_etag:
+        return tags_agree and was.last_modified is not None and was.last_modified == now.last_modified
+    dates_agree = None in (was.last_modified, now.last_modified) or was.last_modified == now.last_modified
+    return tags_agree and dates_agree
+
+
+def _opaque(of: Validator) -> str:
+    return (of.etag or "").removeprefix("W/")
+
+
+# ── media type ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110 §5.6.2
+_MEDIA_TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}")
+
+
+def media_type(head: Head) -> str | None:
+    """`type/subtype` in lower case, without parameters (RFC 9110 §8.3.1)."""
+    text = (head.get("content-type") or "").partition(";")[0].strip(" \t")
+    return text.lower() if _MEDIA_TYPE.fullmatch(text) else None
+
+
+# ── digests ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+_S3_MD5 = re.compile(r'"([0-9A-Fa-f]{32})"')
+_GOOG_ALGORITHMS = ("md5", "crc32c")
+
+
+def claims(head: Head) -> tuple[Claim, ...]:
+    """Digests that the server announces for the whole file, most trusted first."""
+    return (*_goog_hash(head), *_content_md5(head), *_s3_etag(head))
+
+
+def ambiguous_md5(head: Head) -> bool:
+    """A 206 carries a Content-MD5 that may be of the part or of the whole: RFC 1864 says part, many servers say whole.
+
+    A HEAD request can tell.
+    """
+    return head.status == _PARTIAL and not _covers_all(head) and _md5(head) is not None
+
+
+def _goog_hash(head: Head) -> Iterator[Claim]:
+    """`x-goog-hash: crc32c=…,md5=…`, on one line or several."""
+    stored = head.get("x-goog-stored-content-encoding")
+    if stored not in (None, "identity", head.get("content-encoding")):
+        return  # the server decompresses on the way: the hash is of what it stores, not of what it sends
+    pairs = {pair.strip(" \t") for pair in (head.get("x-goog-hash") or "").split(",")}
+    for algorithm in _GOOG_ALGORITHMS:
+        values = {pair.removeprefix(f"{algorithm}=") for pair in pairs if pair.startswith(f"{algorithm}=")}
+        digest = _from_base64(algorithm, values.pop()) if len(values) == 1 else None
+        if digest is not None:
+            yield Claim(digest, DigestSource.GOOG_HASH)
+
+
+def _content_md5(head: Head) -> Iterator[Claim]:
+    digest = _md5(head)
+    if digest is not None and (head.status == _OK or _covers_all(head)):
+        yield Claim(digest, DigestSource.CONTENT_MD5)
+
+
+def _s3_etag(head: Head) -> Iterator[Claim]:
+    """The ETag of an S3 object that was put in one piece and not encrypted with a key of its own is its MD5."""
+    match = _S3_MD5.fullmatch(head.get("etag") or "")
+    if match is not None and _is_s3(head) and not _has_opaque_etag(head):
+        yield Claim(Digest("md5", match[1].lower()), DigestSource.S3_ETAG)
+
+
+def _is_s3(head: Head) -> bool:
+    marks = head.get_all("x-amz-request-id") or head.get_all("x-amz-id-2")
+    return bool(marks) or (head.get("server") or "").strip().lower() == "amazons3"
+
+
+def _has_opaque_etag(head: Head) -> bool:
+    """Objects under SSE-KMS or SSE-C, and those of directory buckets, have ETags that only look like an MD5."""
+    encryption = (head.get("x-amz-server-side-encryption") or "").strip().lower()
+    customer_key = head.get("x-amz-server-side-encryption-customer-algorithm") is not None
+    directory = (head.get("x-amz-storage-class") or "").strip().upper() == "EXPRESS_ONEZONE"
+    return encryption.startswith("aws:kms") or customer_key or directory
+
+
+def _md5(head: Head) -> Digest | None:
+    return _from_base64("md5", head.get("content-md5") or "")
+
+
+def _covers_all(head: Head) -> bool:
+    part = content_range(head.get("content-range"))
+    return head.status == _PARTIAL and part is not None and part.whole
+
+
+def _from_base64(algorithm: str, value: str) -> Digest | None:
+    try:
+        return Digest(algorithm, base64.b64decode(value.strip(" \t"), validate=True).hex())
+    except ValueError:
+        return None

@@ -1,0 +1,155 @@
+"""What an answer to a ranged GET means: the file's facts, more of the same file, another file, or a refusal.
+
+Every 206 is checked against what was asked: unit, first byte, last byte, total and validator (RFC 9110 §14.4, §15.3.7).
+A server that lies is found out here, before one byte of its body is believed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hydraflow.core import headers
+from hydraflow.core.headers import same_version
+from hydraflow.core.retry import Failure, FailureKind
+from hydraflow.errors import RemoteProtocolError
+from hydraflow.models import Head, Resource, Validator
+
+__all__ = ["Ask", "Changed", "Facts", "Refused", "Unranged", "admit", "introduce", "same_version"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a request asks for: bytes `[start, stop)`, `stop` None for a plain GET of the whole.
+
+    `if_range` is the validator sent along, so that a changed file answers 200 instead of a piece of another version.
+    """
+
+    start: int = 0
+    stop: int | None = None
+    if_range: str | None = None
+
+    @property
+    def ranged(self) -> bool:
+        """A Range header is sent."""
+        return self.stop is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A usable first answer. `empty` says that the resource has no bytes, whatever the body holds."""
+
+    resource: Resource
+    empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unranged:
+    """The server cannot do ranges here: ask again for the whole."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The answer belongs to another version of the resource; `now` describes it."""
+
+    now: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The answer is of no use."""
+
+    failure: Failure
+
+
+def introduce(head: Head, ask: Ask, *, url: str, final_url: str, now: float) -> Facts | Unranged | Changed | Refused:
+    """Read the first answer of a transfer. `now` is Unix time, for Retry-After dates."""
+    try:
+        return _introduce(head, ask, url, final_url, now)
+    except RemoteProtocolError as error:
+        return Refused(Failure(FailureKind.PROTOCOL, str(error)))
+
+
+def _introduce(head: Head, ask: Ask, url: str, final_url: str, now: float) -> Facts | Unranged | Changed | Refused:
+    length = headers.content_length(head)
+    if head.status == 200:
+        if ask.if_range is not None or ask.start:
+            return Changed(_describe(headers.validator(head), length))
+        if headers.media_type(head) == "multipart/byteranges":
+            return Refused(Failure(FailureKind.PROTOCOL, "a multipart/byteranges body was not asked for"))
+        return Facts(_resource(head, url, final_url, length, ranges=False), empty=length == 0)
+    if head.status == 206 and ask.stop is not None:
+        part = headers.content_range(head.get("content-range"))
+        if part is None or part.start is None or part.stop is None:
+            return Refused(_wrong(head, "no valid Content-Range"))
+        if part.total is None:
+            return Unranged("the server does not tell the size in Content-Range")
+        if part.start != ask.start or part.stop != min(ask.stop, part.total):
+            return Refused(_wrong(head, f"asked for bytes {ask.start}-{ask.stop - 1}"))
+        if length is not None and length != part.stop - part.start:
+            return Refused(_wrong(head, f"Content-Length is {length}"))
+        return Facts(_resource(head, url, final_url, part.total, ranges=True))
+    if head.status == 416 and ask.stop is not None:
+        part = headers.content_range(head.get("content-range"))
+        if ask.start:
+            return Changed("a shorter file" if part is None else f"{part.total} bytes")
+        if part is not None and part.total == 0:
+            return Facts(_resource(head, url, final_url, 0, ranges=True), empty=True)
+        return Unranged("the server answers 416 to a valid range")
+    return Refused(_status(head, now))
+
+
+def admit(head: Head, ask: Ask, resource: Resource, *, now: float) -> Changed | Refused | None:
+    """Check a later answer to a ranged request against what is known; None means that its body may be used."""
+    assert ask.stop is not None, "a whole file is never asked for twice: it begins anew"
+    if head.status == 200:
+        if ask.if_range is not None:
+            return Changed(_describe(headers.validator(head), None))
+        return Refused(Failure(FailureKind.PROTOCOL, "the server stopped answering range requests"))
+    if head.status == 416:
+        return Changed("a shorter file")
+    if head.status != 206:
+        return Refused(_status(head, now))
+    part = headers.content_range(head.get("content-range"))
+    if part is None or part.start is None or part.stop is None:
+        return Refused(_wrong(head, "no valid Content-Range"))
+    seen = headers.validator(head)
+    if part.total not in (None, resource.size) or not same_version(resource.validator, seen):
+        return Changed(_describe(seen, part.total))
+    if part.start != ask.start or part.stop != ask.stop:
+        return Refused(_wrong(head, f"asked for bytes {ask.start}-{ask.stop - 1}"))
+    try:
+        length = headers.content_length(head)
+    except RemoteProtocolError as error:
+        return Refused(Failure(FailureKind.PROTOCOL, str(error)))
+    if length is not None and length != part.stop - part.start:
+        return Refused(_wrong(head, f"Content-Length is {length}"))
+    return None
+
+
+def _resource(head: Head, url: str, final_url: str, size: int | None, *, ranges: bool) -> Resource:
+    return Resource(
+        url=url,
+        final_url=final_url,
+        size=size,
+        ranges=ranges,
+        validator=headers.validator(head),
+        claims=headers.claims(head),
+        media_type=headers.media_type(head),
+        framed=size is not None or head.http_version == "HTTP/2" or head.get("transfer-encoding") is not None,
+        http_version=head.http_version,
+    )
+
+
+def _describe(validator: Validator, size: int | None) -> str:
+    return str(validator) if size is None else f"{validator}, {size} bytes"
+
+
+def _wrong(head: Head, detail: str) -> Failure:
+    return Failure(FailureKind.PROTOCOL, f"wrong answer {head.status} {head.get('content-range') or ''}: {detail}")
+
+
+def _status(head: Head, now: float) -> Failure:
+    pause = headers.retry_after(head.get("retry-after"), now)
+    return Failure(FailureKind.STATUS, f"HTTP status {head.status}", status=head.status, retry_after=pause)

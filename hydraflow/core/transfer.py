@@ -1,0 +1,570 @@
+"""THE state machine of a transfer: events in, commands out.
+
+::
+
+             Begun            all there already
+    ┌─────────┐ ───────────────────────────────┐
+    │ PROBING │ first answer   ┌──────────┐    │  all bytes    ┌───────────┐ digest ok ┌────────────┐  done  ┌──────┐
+    │         │ ─────────────▶ │ FETCHING │ ───┴─────────────▶ │ VERIFYING │ ────────▶ │ COMMITTING │ ─────▶ │ DONE │
+    └─────────┘ ◀───────────── └──────────┘                    └───────────┘           └────────────┘        └──────┘
+         ▲   begin anew: the resource changed, or cannot be resumed  │ a digest that fails on resumed bytes
+         └───────────────────────────────────────────────────────────┘             any state ──▶ FAILED
+
+It sees counts, never bytes; asks for work in commands and never does it; time and randomness are arguments.  What may
+happen in which state stands in one table, `_TABLE`; an event that is not in it is a bug of the driver.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hydraflow.core import integrity, responses, retry
+from hydraflow.core.journal import Identity
+from hydraflow.core.limiter import Limiter
+from hydraflow.core.planner import Lease, Planner
+from hydraflow.core.ranges import RangeSet
+from hydraflow.core.responses import Ask, Changed, Facts, Refused, Unranged
+from hydraflow.errors import (
+    DigestMismatchError,
+    HydraError,
+    ResourceChangedError,
+    SizeMismatchError,
+)
+from hydraflow.models import Claim, Head, Resource
+
+__all__ = [
+    "Aborted",
+    "Begun",
+    "Command",
+    "Commit",
+    "Committed",
+    "Drop",
+    "Event",
+    "Fail",
+    "HeadReceived",
+    "LeaseEnded",
+    "LeaseFailed",
+    "Notice",
+    "Open",
+    "Prepare",
+    "Reset",
+    "State",
+    "Terms",
+    "Ticked",
+    "Transfer",
+    "Verified",
+    "Verify",
+]
+
+
+class State(enum.Enum):
+    """Where a transfer stands; see the picture above."""
+
+    PROBING = "probing"
+    FETCHING = "fetching"
+    VERIFYING = "verifying"
+    COMMITTING = "committing"
+    DONE = "done"
+    FAILED = "failed"
+
+
+# ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The destination is ours; this is what an earlier run left in it."""
+
+    identity: Identity | None = None
+    durable: RangeSet | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeadReceived:
+    """The answer to a lease's request has begun. `wall` is Unix time; `claims` come from another question asked."""
+
+    lease: Lease
+    head: Head
+    wall: float
+    claims: tuple[Claim, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseEnded:
+    """All of the lease is received, or the body of unknown length came to its proper end."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseFailed:
+    """The request failed, at whatever position the lease has reached."""
+
+    lease: Lease
+    failure: retry.Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """Time has passed, a place at the origin is free, or the reader has made room (`horizon`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The digest of all bytes, in hexadecimal; None where there was none to compute."""
+
+    actual: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The file stands at its name, or the last byte has left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aborted:
+    """The local side failed."""
+
+    error: HydraError
+
+
+Event = Begun | HeadReceived | LeaseEnded | LeaseFailed | Ticked | Verified | Committed | Aborted
+
+
+# ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Send a request for the lease."""
+
+    lease: Lease
+    ask: Ask
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """End the lease's request; no event of it is wanted any more."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Make the sink ready for this resource, and hash for this claim."""
+
+    resource: Resource
+    claim: Claim | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Throw away every byte received."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Finish the digest and report it."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Give the verified file its name, or release the stream's last bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that a person would like to know."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """It is over. `keep` says that the bytes on disk are worth another run."""
+
+    error: HydraError
+    keep: bool
+
+
+Command = Open | Drop | Prepare | Reset | Verify | Commit | Notice | Fail
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the caller asks of a transfer.
+
+    Attributes:
+        url: redacted, for messages.
+        claim: the caller's digest.
+        size: the caller's size in bytes.
+        threads: most leases at a time.
+        retry: when to try again, and when to give up.
+    """
+
+    url: str
+    claim: Claim | None
+    size: int | None
+    threads: int
+    retry: retry.Policy
+
+
+class Transfer:
+    """One transfer's decisions.
+
+    Args:
+        terms: what the caller asks.
+        planner: which bytes next.
+        limiter: how many requests the origin bears, shared with other transfers.
+        rng: uniform random numbers in [0, 1), for jitter.
+        restartable: tells whether everything can still be thrown away (a stream that has given bytes away cannot).
+        horizon: first offset that the sink has no room for; None for no bound.
+        now: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        terms: Terms,
+        planner: Planner,
+        limiter: Limiter,
+        *,
+        rng: Callable[[], float],
+        restartable: Callable[[], bool],
+        horizon: Callable[[], int | None],
+        now: float,
+    ) -> None:
+        self.state = State.PROBING
+        self.resource: Resource | None = None
+        self.claim = terms.claim
+        self.planner = planner
+        self.from_checkpoint = 0
+        self.requests = self.retries = self.restarts = self.peak = 0
+        self._terms = terms
+        self._limiter = limiter
+        self._rng = rng
+        self._restartable = restartable
+        self._horizon = horizon
+        self._identity: Identity | None = None
+        self._whole = False
+        self._answered = False
+        self._attempts = 0
+        self._failed_at = now
+        self._progress_at = now
+        self._progress = 0
+        self._resting: list[float] = []
+        self._asks: dict[Lease, Ask] = {}
+
+    # ── the way in ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        """The only way to move the transfer on. `now` is monotonic seconds, never going back.
+
+        Raises:
+            AssertionError: the event cannot happen in this state; the driver is wrong.
+        """
+        handler = _TABLE.get((self.state, type(event)))
+        assert handler is not None, f"{type(event).__name__} cannot happen while {self.state.value}"
+        self._note_progress(now)
+        try:
+            return handler(self, event, now)
+        except SizeMismatchError as error:
+            return self._fail(error, keep=False)
+
+    def finished(self) -> bool:
+        """Nothing more will happen."""
+        return self.state in (State.DONE, State.FAILED)
+
+    def wake_at(self, now: float) -> float | None:
+        """When a `Ticked` is due at the latest, in monotonic seconds; None if only other events can help."""
+        if self.state not in (State.PROBING, State.FETCHING):
+            return None
+        times = [time for time in (*self._resting, self._limiter.resume_at) if time > now]
+        return min(times, default=None)
+
+    def waiting(self, now: float) -> bool:
+        """No request is running, since all rest after a failure."""
+        return not self.planner.active and any(time > now for time in (*self._resting, self._limiter.resume_at))
+
+    # ── beginning ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _begin(self, event: Begun, now: float) -> list[Command]:
+        identity = event.identity
+        if identity is None or not event.durable:
+            return self._schedule(event, now)
+        if identity.validator.if_range is None and self._terms.claim is None and not identity.claims:
+            return [
+                Notice("what an earlier run left cannot be trusted (no strong validator, no digest); starting anew"),
+                Reset(),
+                *self._schedule(event, now),
+            ]
+        self._identity = identity
+        self.planner.resolve(identity.size, event.durable)
+        self.from_checkpoint = self._progress = self.planner.done
+        commands: list[Command] = [Notice(f"going on after {self.from_checkpoint:,} of {identity.size:,} bytes")]
+        if self.planner.complete:
+            self._answered = True
+            return [
+                *commands,
+                *self._adopt(_remembered(identity, self._terms.url), identity.claims),
+                *self._advance(now),
+            ]
+        return [*commands, *self._schedule(event, now)]
+
+    def _adopt(self, resource: Resource, claims: tuple[Claim, ...]) -> list[Command]:
+        """Take the resource as the one to fetch."""
+        self._check_size(resource.size)
+        self.resource = resource
+        self.claim = integrity.choose(self._terms.claim, claims)
+        return [Prepare(resource, self.claim)]
+
+    def _check_size(self, actual: int | None) -> None:
+        expected = self._terms.size
+        if expected is not None and actual is not None and actual != expected:
+            message = f"size mismatch: expected {expected:,} bytes, the server has {actual:,}"
+            raise SizeMismatchError(message, expected=expected, actual=actual, url=self._terms.url)
+
+    # ── the first answer ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _introduce(self, event: HeadReceived, now: float) -> list[Command]:
+        verdict = responses.introduce(
+            event.head, self._asks[event.lease], url=self._terms.url, final_url=event.head.url, now=event.wall
+        )
+        match verdict:
+            case Refused(failure):
+                return [Drop(event.lease), *self._retry(LeaseFailed(event.lease, failure), now)]
+            case Unranged(reason):
+                return self._ask_whole(event.lease, reason, now)
+            case Changed(now=what):
+                return self._changed(what, now)
+            case Facts(resource, empty):
+                return self._welcome(event, resource, now, empty=empty)
+
+    def _welcome(self, event: HeadReceived, resource: Resource, now: float, *, empty: bool) -> list[Command]:
+        self._limiter.succeeded(now)
+        self._answered = True
+        lease, known = event.lease, self._identity
+        if known is not None and not _is(known, resource):
+            return self._changed(f"{resource.validator}, {resource.size} bytes", now)
+        claims = (*resource.claims, *event.claims)
+        told_apart = resource.validator.if_range or integrity.choose(self._terms.claim, claims)
+        in_one = lease.start == 0 and (lease.stop is None or resource.size is None or lease.stop >= resource.size)
+        if resource.ranges and not told_apart and not in_one:
+            return self._ask_whole(lease, "the server gives no strong validator", now)
+        commands = self._adopt(resource, claims)
+        self.state = State.FETCHING
+        if not resource.ranges:
+            lease.stop = resource.size
+        if resource.size is not None and known is None:
+            self.planner.resolve(resource.size)
+        if empty:
+            return [*commands, Drop(lease), *self._end(lease, now)]
+        return [*commands, *self._schedule(event, now)]
+
+    def _ask_whole(self, lease: Lease, reason: str, now: float) -> list[Command]:
+        self._whole = True
+        commands: list[Command] = [Drop(lease), Notice(f"fetching over one connection: {reason}")]
+        return [*commands, *self._anew(now)]
+
+    # ── more answers ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _admit(self, event: HeadReceived, now: float) -> list[Command]:
+        assert self.resource is not None
+        verdict = responses.admit(event.head, self._asks[event.lease], self.resource, now=event.wall)
+        match verdict:
+            case Refused(failure):
+                return [Drop(event.lease), *self._retry(LeaseFailed(event.lease, failure), now)]
+            case Changed(now=what):
+                return self._changed(what, now)
+            case None:
+                self._limiter.succeeded(now)
+                return []
+
+    # ── ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _ended(self, event: LeaseEnded, now: float) -> list[Command]:
+        return self._end(event.lease, now)
+
+    def _end(self, lease: Lease, now: float) -> list[Command]:
+        assert self.resource is not None
+        self._release(lease, now)
+        if self.planner.size is None:
+            self.planner.resolve(lease.position)
+            self._check_size(lease.position)
+        return self._advance(now)
+
+    def _advance(self, now: float) -> list[Command]:
+        if not self.planner.complete:
+            return self._schedule(Ticked(), now)
+        assert self.planner.size is not None
+        self.state = State.VERIFYING
+        return [Verify(self.planner.size)]
+
+    # ── failures ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _retry(self, event: LeaseFailed, now: float) -> list[Command]:
+        failure = event.failure
+        self._release(event.lease, now)
+        if failure.status in (429, 503):
+            self._limiter.refused(now, min(failure.retry_after or 0.0, self._terms.retry.max_wait))
+        if event.lease.since >= self._failed_at:
+            self._attempts += 1  # requests that were under way together fail together: that is one failure
+        self._failed_at = now
+        self._answered = self._answered or failure.status is not None
+        decision = retry.decide(
+            failure,
+            attempt=self._attempts,
+            quiet=now - self._progress_at,
+            answered=self._answered,
+            policy=self._terms.retry,
+            rng=self._rng,
+        )
+        if isinstance(decision, retry.GiveUp):
+            return self._fail(retry.error_for(failure, self._attempts, self._terms.url, decision.reason), keep=True)
+        self.retries += 1
+        self._resting.append(now + decision.delay)
+        notice = Notice(f"{failure.message}; trying again in {decision.delay:.1f} s")
+        if self._resumable:
+            return [notice, *self._schedule(event, now)]
+        if self.restarts >= self._terms.retry.restarts or not self._restartable():
+            return self._fail(retry.error_for(failure, self._attempts, self._terms.url), keep=False)
+        self.restarts += self.planner.done > 0
+        return [notice, *self._anew(now)]
+
+    @property
+    def _resumable(self) -> bool:
+        """A failed request can be taken up where it ended: nothing has come yet, or pieces can be asked for."""
+        return self.resource is None or self.resource.ranges
+
+    def _changed(self, what: str, now: float) -> list[Command]:
+        known = self._identity
+        was = str(self.resource.validator if self.resource else known.validator if known else "unknown")
+        if self.restarts >= self._terms.retry.restarts or not self._restartable():
+            error = ResourceChangedError(
+                f"the remote file changed: it was {was}, now it is {what}", was=was, now=what, url=self._terms.url
+            )
+            return self._fail(error, keep=False)
+        self.restarts += 1
+        return [Notice(f"the remote file changed (was {was}, now {what}); starting anew"), *self._anew(now)]
+
+    def _anew(self, now: float) -> list[Command]:
+        """Throw everything away and ask again."""
+        commands: list[Command] = [*self._drop_all(now), Reset()]
+        self.planner.reset()
+        self.state = State.PROBING
+        self.resource = self._identity = None
+        self.claim = self._terms.claim
+        self.from_checkpoint = self._progress = 0
+        return [*commands, *self._schedule(Ticked(), now)]
+
+    def _drop_all(self, now: float) -> list[Command]:
+        leases = list(self.planner.active)
+        for lease in leases:
+            self._release(lease, now)
+        return [Drop(lease) for lease in leases]
+
+    def _fail(self, error: HydraError, *, keep: bool) -> list[Command]:
+        commands = self._drop_all(self._progress_at)
+        self.state = State.FAILED
+        return [*commands, Fail(error, keep)]
+
+    def _abort(self, event: Aborted, now: float) -> list[Command]:
+        del now
+        return self._fail(event.error, keep=True)
+
+    # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _verified(self, event: Verified, now: float) -> list[Command]:
+        if self.claim is not None:
+            assert event.actual is not None, "a claim was there, and nothing was hashed"
+            try:
+                integrity.check(self.claim, event.actual, self._terms.url)
+            except DigestMismatchError as error:
+                if self.from_checkpoint and self._restartable():
+                    self.restarts += 1
+                    return [Notice(f"{error}; the checkpoint was of no use, starting anew"), *self._anew(now)]
+                return self._fail(error, keep=False)
+        self.state = State.COMMITTING
+        return [Commit()]
+
+    def _commit(self, event: Committed, now: float) -> list[Command]:
+        del event, now
+        self.state = State.DONE
+        return []
+
+    # ── work ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _schedule(self, event: Event, now: float) -> list[Command]:
+        """Open as many requests as there is work and room for."""
+        del event
+        self._resting = [time for time in self._resting if time > now]
+        places = (self._terms.threads if self.state is State.FETCHING else 1) - len(self._resting)
+        commands: list[Command] = []
+        while len(self.planner.active) < places and self._limiter.grant(now):
+            lease = self._next_lease(now)
+            if lease is None:
+                self._limiter.release()
+                break
+            self._asks[lease] = ask = self._question(lease)
+            self.requests += 1
+            self.peak = max(self.peak, len(self.planner.active))
+            commands.append(Open(lease, ask))
+        return commands
+
+    def _next_lease(self, now: float) -> Lease | None:
+        if self.resource is None:
+            return self.planner.probe(now, whole=self._whole)
+        return self.planner.next(now, self._terms.threads, self._horizon()) if self.resource.ranges else None
+
+    def _question(self, lease: Lease) -> Ask:
+        known = self.resource or self._identity
+        return Ask(lease.start, lease.stop, known.validator.if_range if known is not None else None)
+
+    def _release(self, lease: Lease, now: float) -> None:
+        self.planner.finish(lease, now)
+        self._limiter.release()
+        del self._asks[lease]
+
+    def _note_progress(self, now: float) -> None:
+        if self.planner.done > self._progress:
+            self._progress, self._progress_at, self._attempts = self.planner.done, now, 0
+
+    def _ignore(self, event: Event, now: float) -> list[Command]:
+        del event, now
+        return []
+
+
+def _is(known: Identity, resource: Resource) -> bool:
+    """The resource is the version that the checkpoint was made of, as far as anybody can tell."""
+    return resource.size == known.size and responses.same_version(known.validator, resource.validator)
+
+
+def _remembered(identity: Identity, url: str) -> Resource:
+    """The resource as an earlier run saw it."""
+    return Resource(url, url, identity.size, ranges=True, validator=identity.validator, claims=identity.claims)
+
+
+_TABLE: dict[tuple[State, type[Event]], Callable[[Transfer, Any, float], list[Command]]] = {
+    (State.PROBING, Begun): Transfer._begin,
+    (State.PROBING, HeadReceived): Transfer._introduce,
+    (State.PROBING, LeaseFailed): Transfer._retry,
+    (State.PROBING, Ticked): Transfer._schedule,
+    (State.PROBING, Aborted): Transfer._abort,
+    (State.FETCHING, HeadReceived): Transfer._admit,
+    (State.FETCHING, LeaseEnded): Transfer._ended,
+    (State.FETCHING, LeaseFailed): Transfer._retry,
+    (State.FETCHING, Ticked): Transfer._schedule,
+    (State.FETCHING, Aborted): Transfer._abort,
+    (State.VERIFYING, Verified): Transfer._verified,
+    (State.VERIFYING, Ticked): Transfer._ignore,
+    (State.VERIFYING, Aborted): Transfer._abort,
+    (State.COMMITTING, Committed): Transfer._commit,
+    (State.COMMITTING, Ticked): Transfer._ignore,
+    (State.COMMITTING, Aborted): Transfer._abort,
+    (State.DONE, Ticked): Transfer._ignore,
+    (State.FAILED, Ticked): Transfer._ignore,
+}

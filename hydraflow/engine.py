@@ -1,0 +1,417 @@
+"""Drives transfers: events from the network go into the state machine, its commands become I/O.
+
+One `Engine` per process holds what transfers share (connections, one limiter per origin); one `Job` drives one transfer
+against its sink.  Everything here runs on one event loop; decisions are all made in `core/transfer.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from hydraflow.adapters.sinks import Sink
+from hydraflow.adapters.transport import Response, Transport, TransportFailure
+from hydraflow.core import headers, integrity, responses, retry, urls
+from hydraflow.core import transfer as machine
+from hydraflow.core.limiter import Limiter
+from hydraflow.core.planner import Lease, LeasePolicy, Planner
+from hydraflow.core.responses import Ask
+from hydraflow.core.retry import Failure, FailureKind
+from hydraflow.core.transfer import Command, Event, State, Terms, Transfer
+from hydraflow.errors import HydraError
+from hydraflow.models import Claim, FetchResult, Outcome, Phase, Progress, Resource
+from hydraflow.settings import Settings
+
+__all__ = ["Engine", "Job", "Order"]
+
+_TICK = 0.05
+_PROGRESS_INTERVAL = 0.1
+
+_PHASES = {
+    State.PROBING: Phase.CONNECTING,
+    State.FETCHING: Phase.TRANSFERRING,
+    State.VERIFYING: Phase.VERIFYING,
+    State.COMMITTING: Phase.VERIFYING,
+    State.DONE: Phase.DONE,
+    State.FAILED: Phase.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a caller wants done: a URL, what is known of it, and whom to tell how it goes."""
+
+    url: str
+    name: str
+    claim: Claim | None = None
+    size: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    on_progress: Callable[[Progress], None] | None = None
+    largest_lease: int | None = None
+
+
+class Engine:
+    """What all transfers of a process share."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.transport = Transport(settings)
+        self.policy = retry.Policy(
+            delay=settings.retry_delay,
+            delay_max=settings.retry_delay_max,
+            first_wait=settings.first_wait,
+            max_wait=settings.max_wait,
+        )
+        self._limiters: dict[str, Limiter] = {}
+        self._free_lanes: list[int] = []
+        self._lanes = itertools.count()
+        self._jobs: set[Job] = set()
+
+    def limiter(self, url: str) -> Limiter:
+        """The limiter of a URL's origin."""
+        return self._limiters.setdefault(urls.origin(url), Limiter(self.settings.threads))
+
+    @contextmanager
+    def lane(self) -> Iterator[int]:
+        """The number of a connection pool that nobody else uses now; the lowest, so that connections are used again."""
+        lane = heapq.heappop(self._free_lanes) if self._free_lanes else next(self._lanes)
+        try:
+            yield lane
+        finally:
+            heapq.heappush(self._free_lanes, lane)
+
+    async def run(self, order: Order, sink: Sink) -> FetchResult:
+        """Carry out an order.
+
+        Raises:
+            HydraError: it could not be done; see `errors`.
+        """
+        job = Job(self, order, sink)
+        self._jobs.add(job)
+        try:
+            return await job.run()
+        finally:
+            self._jobs.discard(job)
+            self.poke()
+
+    def poke(self) -> None:
+        """A place at an origin may be free: let the transfers look."""
+        for job in self._jobs:
+            job.wake.set()
+
+    async def probe(self, order: Order) -> Resource:
+        """Ask what is there, with one request of which no body is read, tried again as a transfer's would be.
+
+        Raises:
+            HydraError: the server refuses or cannot be reached.
+        """
+        begun, shown = time.monotonic(), urls.redact(order.url)
+        whole = False
+        for attempt in itertools.count(1):
+            try:
+                ask = Ask() if whole else Ask(0, LeasePolicy().first)
+                with self.lane() as lane:
+                    async with self.transport.open(order.url, ask, headers=order.headers, lane=lane) as response:
+                        verdict = responses.introduce(
+                            response.head, ask, url=shown, final_url=response.head.url, now=time.time()
+                        )
+            except TransportFailure as error:
+                verdict = responses.Refused(error.failure)
+            match verdict:
+                case responses.Facts(resource):
+                    return resource
+                case responses.Unranged():
+                    whole = True
+                case responses.Changed(now=what):
+                    raise AssertionError(f"nothing was known that could change into {what}")
+                case responses.Refused(failure):
+                    decision = retry.decide(
+                        failure,
+                        attempt=attempt,
+                        quiet=time.monotonic() - begun,
+                        answered=False,
+                        policy=self.policy,
+                        rng=random.random,
+                    )
+                    if isinstance(decision, retry.GiveUp):
+                        raise retry.error_for(failure, attempt, shown, decision.reason)
+                    await asyncio.sleep(decision.delay)
+        raise AssertionError("the loop above has no end")
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self.transport.aclose()
+
+
+class Job:
+    """One transfer, from its order to its result."""
+
+    def __init__(self, engine: Engine, order: Order, sink: Sink) -> None:
+        self.wake = asyncio.Event()
+        self._engine = engine
+        self._settings = engine.settings
+        self._order = order
+        self._sink = sink
+        self._shown = urls.redact(order.url)
+        self._planner = Planner(LeasePolicy(), largest=order.largest_lease)
+        self._begun = time.monotonic()
+        self._transfer = Transfer(
+            Terms(self._shown, order.claim, order.size, self._settings.threads, engine.policy),
+            self._planner,
+            engine.limiter(order.url),
+            rng=random.random,
+            restartable=sink.restartable,
+            horizon=sink.horizon,
+            now=self._begun,
+        )
+        self._turn = asyncio.Lock()
+        self._workers: dict[Lease, asyncio.Task[None]] = {}
+        self._failed: machine.Fail | None = None
+        self._over = asyncio.Event()
+        self._received = 0
+        self._notice = ""
+        self._reported_at = 0.0
+
+    # ── the whole way ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self) -> FetchResult:
+        """See `Engine.run`."""
+        keep, error = True, None
+        try:
+            found = await self._sink.begin()
+            await self._drive(*found)
+            if self._failed is not None:
+                keep = self._failed.keep
+                raise self._failed.error
+            return self._result()
+        except BaseException as caught:
+            error = caught
+            if keep:
+                with suppress(HydraError):
+                    await self._sink.checkpoint(self._planner.received)
+            raise
+        finally:
+            await self._sink.close(keep=keep, error=error)
+            self._report(force=True)
+
+    async def _drive(self, *found: object) -> None:
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                watchers = [self._group.create_task(task) for task in (self._watch(), self._checkpoint_often())]
+                await self._dispatch(machine.Begun(*found))  # type: ignore[arg-type]
+                await self._over.wait()
+                for task in (*watchers, *self._workers.values()):
+                    task.cancel()
+        except BaseExceptionGroup as group:
+            # A bug, not a failure of the transfer: let the first one be seen as it is.
+            raise group.exceptions[0] from None
+
+    async def _dispatch(self, event: Event) -> None:
+        """Let the state machine see an event, and carry out its commands before the next one."""
+        async with self._turn:
+            lease = getattr(event, "lease", None)
+            if self._transfer.finished() or (lease is not None and lease.dropped):
+                return
+            try:
+                for command in self._transfer.handle(event, time.monotonic()):
+                    await self._execute(command)
+            except HydraError as error:
+                for command in self._transfer.handle(machine.Aborted(error), time.monotonic()):
+                    await self._execute(command)
+            if self._transfer.finished():
+                self._over.set()
+
+    async def _execute(self, command: Command) -> None:
+        match command:
+            case machine.Open(lease, ask):
+                self._workers[lease] = self._group.create_task(self._work(lease, ask))
+            case machine.Drop(lease):
+                self._drop(lease)
+            case machine.Prepare(resource, claim):
+                await self._sink.prepare(resource, claim)
+            case machine.Reset():
+                await self._sink.reset()
+            case machine.Verify(size):
+                self._group.create_task(self._verify(size))
+            case machine.Commit():
+                self._group.create_task(self._commit())
+            case machine.Notice(message):
+                self._notice = message
+                self._report(force=True)
+            case machine.Fail():
+                self._failed = command
+
+    def _drop(self, lease: Lease) -> None:
+        lease.dropped = True
+        task = self._workers.get(lease)
+        # The task that is just dispatching looks at `dropped` itself; cancelling it would undo its own commands.
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+
+    # ── one lease ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _work(self, lease: Lease, ask: Ask) -> None:
+        try:
+            await self._dispatch(await self._fetch(lease, ask))
+        except HydraError as error:
+            await self._dispatch(machine.Aborted(error))
+        finally:
+            self._workers.pop(lease, None)
+            self._engine.poke()
+
+    async def _fetch(self, lease: Lease, ask: Ask) -> Event:
+        order = self._order
+        try:
+            with self._engine.lane() as lane:
+                async with self._engine.transport.open(order.url, ask, headers=order.headers, lane=lane) as response:
+                    claims = await self._more_claims(response)
+                    await self._dispatch(machine.HeadReceived(lease, response.head, time.time(), claims))
+                    if not lease.dropped:
+                        await self._receive(lease, ask, response)
+        except TransportFailure as error:
+            return machine.LeaseFailed(lease, error.failure)
+        return machine.LeaseEnded(lease)
+
+    async def _receive(self, lease: Lease, ask: Ask, response: Response) -> None:
+        cursor = self._sink.cursor(lease.position)
+        try:
+            while lease.stop is None or lease.position < lease.stop:
+                limit = (1 << 62) if lease.stop is None else lease.stop - lease.position
+                count = await response.read_into(await cursor.reserve(limit))
+                if lease.dropped:
+                    return
+                if count == 0:
+                    _check_end(lease)
+                    return
+                self._received += count
+                if lease.stop is not None:  # it may have been lowered in the meantime
+                    count = min(count, lease.stop - lease.position)
+                cursor.advance(count)
+                lease.position += count
+        finally:
+            cursor.close()
+        if lease.position == (ask.stop if ask.stop is not None else self._planner.size):
+            await response.finish()
+
+    async def _more_claims(self, response: Response) -> tuple[Claim, ...]:
+        """A partial answer's Content-MD5 may be the part's: ask by HEAD what the whole file's is."""
+        head, order = response.head, self._order
+        if self._transfer.resource is not None or order.claim is not None or not headers.ambiguous_md5(head):
+            return ()
+        try:
+            with self._engine.lane() as lane:
+                opened = self._engine.transport.open(order.url, Ask(), headers=order.headers, lane=lane, method="HEAD")
+                async with opened as whole:
+                    same = headers.same_version(headers.validator(head), headers.validator(whole.head))
+                    return headers.claims(whole.head) if whole.head.status == 200 and same else ()
+        except TransportFailure:
+            return ()
+
+    # ── beside the leases ────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _watch(self) -> None:
+        """Wake the state machine when time has passed or room was made, and tell how it goes."""
+        while True:
+            with suppress(TimeoutError):
+                # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the event.
+                async with asyncio.timeout(_TICK):
+                    await self.wake.wait()
+            self.wake.clear()
+            self._sink.settle(self._planner.received)
+            self._report()
+            await self._dispatch(machine.Ticked())
+
+    async def _checkpoint_often(self) -> None:
+        """A checkpoint by time or by bytes, whichever comes first; one at a time."""
+        settings, done, made_at = self._settings, self._planner.done, time.monotonic()
+        while True:
+            await asyncio.sleep(_TICK)
+            now, grown = time.monotonic(), self._planner.done - done
+            if not grown or (grown < settings.sync_bytes and now - made_at < settings.sync_interval):
+                continue
+            if self._transfer.state is State.FETCHING:
+                received = self._planner.received
+                done, made_at = received.total, now
+                try:
+                    await self._sink.checkpoint(received)
+                except HydraError as error:
+                    await self._dispatch(machine.Aborted(error))
+
+    async def _verify(self, size: int) -> None:
+        try:
+            event: Event = machine.Verified(await self._sink.digest(size))
+        except HydraError as error:
+            event = machine.Aborted(error)
+        await self._dispatch(event)
+
+    async def _commit(self) -> None:
+        resource, size = self._transfer.resource, self._planner.size
+        assert resource is not None
+        assert size is not None
+        try:
+            await self._sink.commit(size, resource)
+            event: Event = machine.Committed()
+        except HydraError as error:
+            event = machine.Aborted(error)
+        await self._dispatch(event)
+
+    # ── telling ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _report(self, *, force: bool = False) -> None:
+        now, transfer = time.monotonic(), self._transfer
+        if self._order.on_progress is None or not (force or now - self._reported_at >= _PROGRESS_INTERVAL):
+            return
+        self._reported_at = now
+        phase = Phase.WAITING if transfer.waiting(now) else _PHASES[transfer.state]
+        self._order.on_progress(
+            Progress(
+                url=self._shown,
+                name=self._order.name,
+                phase=phase,
+                done=self._planner.done,
+                size=self._planner.size,
+                from_checkpoint=transfer.from_checkpoint,
+                connections=len(self._planner.active),
+                message=self._notice,
+            )
+        )
+        self._notice = ""
+
+    def _result(self) -> FetchResult:
+        transfer, resource, size = self._transfer, self._transfer.resource, self._planner.size
+        assert resource is not None
+        assert size is not None
+        claim = transfer.claim
+        return FetchResult(
+            url=self._shown,
+            final_url=resource.final_url,
+            path=None,
+            size=size,
+            digest=None if claim is None else claim.digest,
+            verification=integrity.verification(claim, resource.framed),
+            digest_source=None if claim is None else claim.source,
+            etag=resource.validator.etag,
+            last_modified=resource.validator.last_modified,
+            outcome=Outcome.RESUMED if transfer.from_checkpoint else Outcome.FETCHED,
+            bytes_from_network=self._received,
+            bytes_from_checkpoint=transfer.from_checkpoint,
+            requests=transfer.requests,
+            retries=transfer.retries,
+            restarts=transfer.restarts,
+            peak_connections=transfer.peak,
+            http_version=resource.http_version,
+            elapsed=time.monotonic() - self._begun,
+        )
+
+
+def _check_end(lease: Lease) -> None:
+    """The body is at its end; that is right only where no length was known."""
+    if lease.stop is not None:
+        got, wanted = lease.position - lease.start, lease.stop - lease.start
+        raise TransportFailure(Failure(FailureKind.DROPPED, f"connection closed after {got:,} of {wanted:,} bytes"))

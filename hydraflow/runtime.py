@@ -1,0 +1,165 @@
+"""The engine thread: one per process, with one event loop, for callers of every kind.
+
+Callers may be plain functions, may sit inside a running event loop (Snakemake calls its plugins so), and may be
+interrupted at any moment (Ctrl-C, Prefect's timeouts).  So no transfer ever runs in a caller's own thread; callers wait in
+short slices, and when something is thrown at them the transfer is cancelled, its checkpoint flushed, and only then does
+the exception go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+from hydraflow.engine import Engine
+from hydraflow.settings import Settings
+
+__all__ = ["Call", "start"]
+
+T = TypeVar("T")
+_SLICE = 0.1
+#: Longest wait, in seconds, for a cancelled transfer to flush its checkpoint.
+_GRACE = 10.0
+
+
+class Call(Generic[T]):
+    """A coroutine that runs in the engine thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._loop = loop
+        self._task: asyncio.Task[T] | None = None
+        self._cancelled = False
+        self._future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        loop.call_soon_threadsafe(self._start, make)
+
+    def _start(self, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._task = self._loop.create_task(make())
+        self._task.add_done_callback(self._finish)
+        if self._cancelled:
+            self._task.cancel()
+
+    def _finish(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self._future.set_exception(asyncio.CancelledError())
+        elif error := task.exception():
+            self._future.set_exception(error)
+        else:
+            self._future.set_result(task.result())
+
+    @property
+    def done(self) -> bool:
+        """It has ended, in whatever way."""
+        return self._future.done()
+
+    def cancel(self) -> None:
+        """Ask it to end; `done` tells when it has."""
+        self._cancelled = True
+        with contextlib.suppress(RuntimeError):  # the loop may be closed, at the interpreter's end
+            self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
+
+    def wait(self) -> T:
+        """Block until it has ended, and return its result or raise its error."""
+        try:
+            while not self._future.done():
+                concurrent.futures.wait([self._future], timeout=_SLICE)
+        except BaseException:
+            self.cancel()
+            concurrent.futures.wait([self._future], timeout=_GRACE)
+            raise
+        return self._future.result()
+
+    async def join(self) -> T:
+        """The same for a caller in another event loop."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+
+        def tell(_: object) -> None:
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(ended.set)
+
+        self._future.add_done_callback(tell)
+        try:
+            await ended.wait()
+        except asyncio.CancelledError:
+            self.cancel()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_GRACE):
+                    await asyncio.shield(ended.wait())
+            raise
+        return self._future.result()
+
+
+class _Thread:
+    """The thread, its loop, and one engine for each set of settings in use."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._engines: dict[Settings, Engine] = {}
+        self.loop = _new_loop()
+        self._thread = threading.Thread(target=self._run, name="hydraflow-engine", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    def engine(self, settings: Settings) -> Engine:
+        """Called in the engine thread only."""
+        if settings not in self._engines:
+            self._engines[settings] = Engine(settings)
+        return self._engines[settings]
+
+    def stop(self) -> None:
+        """End all transfers, flush their checkpoints, end the thread."""
+        if self.pid != os.getpid() or self.loop.is_closed():
+            return
+        Call(self.loop, self._shut_down).wait()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(_GRACE)
+
+    async def _shut_down(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_GRACE)
+        for engine in self._engines.values():
+            await engine.aclose()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:  # not on every platform
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+_thread: _Thread | None = None
+_guard = threading.Lock()
+
+
+def start(settings: Settings, work: Callable[[Engine], Coroutine[Any, Any, T]]) -> Call[T]:
+    """Run `work(engine)` in the engine thread, which is made at the first call and after a fork."""
+    global _thread  # noqa: PLW0603 - one per process is the point
+    with _guard:
+        if _thread is None or _thread.pid != os.getpid():
+            _thread = _Thread()
+            atexit.register(_thread.stop)
+        thread = _thread
+    return Call(thread.loop, lambda: work(thread.engine(settings)))
+
+
+def _after_fork() -> None:
+    """A fork copies neither the thread nor its loop."""
+    global _thread, _guard
+    _thread, _guard = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

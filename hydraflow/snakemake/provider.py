@@ -1,0 +1,153 @@
+"""`storage.hydra(...)`: what its files share.
+
+Snakemake imports this module at every start, even for `--version`: nothing heavy may be imported with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from contextlib import asynccontextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from snakemake_interface_storage_plugins.common import Operation  # type: ignore[import-untyped]
+from snakemake_interface_storage_plugins.storage_provider import (  # type: ignore[import-untyped]
+    ExampleQuery,
+    QueryType,
+    StorageProviderBase,
+    StorageQueryValidationResult,
+)
+
+from hydraflow.core import urls
+from hydraflow.snakemake import queries
+from hydraflow.snakemake.objects import StorageObject
+from hydraflow.snakemake.probes import Probes
+from hydraflow.snakemake.settings import StorageProviderSettings, check
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+    from hydraflow.models import Resource
+    from hydraflow.runtime import Call
+    from hydraflow.settings import Settings
+
+# Snakemake takes the class StorageObject from the module of the provider.
+__all__ = ["StorageObject", "StorageProvider", "StorageProviderSettings"]
+
+T = TypeVar("T")
+
+#: Plugins that claim https URLs. Beside one of them a bare `storage("https://…")` would be ambiguous.
+_RIVALS = ("snakemake_storage_plugin_http", "snakemake_storage_plugin_cached_http")
+
+
+class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interface package is not typed
+    """What the files of one `storage.hydra` share: settings, answers about URLs, and the way to the engine thread."""
+
+    settings: StorageProviderSettings
+
+    def __post_init__(self) -> None:
+        check(self.settings)
+        self.probes = Probes(self._ask)
+        self._places: dict[tuple[Operation, str], asyncio.Semaphore] = {}
+        # Snakemake asks the class about a bare `storage(URL)`, and the instance about `storage.hydra(URL)`.
+        self.is_valid_query = _validate  # type: ignore[method-assign]
+
+    # ── what Snakemake asks of every provider ────────────────────────────────────────────────────────────────────────
+
+    @classmethod
+    def example_queries(cls) -> list[ExampleQuery]:
+        """For Snakemake's catalogue of plugins."""
+        url = "https://example.org/genome.fa.gz"
+        return [
+            ExampleQuery(url, "A file on a web server.", QueryType.INPUT),
+            ExampleQuery(f"{url}#sha256=HEX", "The same, with the digest that it must have.", QueryType.INPUT),
+            ExampleQuery(f"{url}#md5=HEX&size=N", "With an MD5 and a size in bytes.", QueryType.INPUT),
+            ExampleQuery(f"hydra+{url}", "In storage(...), beside another http plugin.", QueryType.INPUT),
+        ]
+
+    @classmethod
+    def is_valid_query(cls, query: str) -> StorageQueryValidationResult:
+        """Whether a bare `storage(query)` is meant for this provider; what is wrong with it is said later."""
+        scheme = queries.scheme(query)
+        if scheme.startswith(queries.PREFIX) or scheme not in queries.SCHEMES:
+            return _validate(query)
+        rival = next(filter(importlib.util.find_spec, _RIVALS), None)
+        reason = f"{rival} is installed: write storage.hydra(...) or hydra+https://" if rival else None
+        return StorageQueryValidationResult(urls.redact(query), rival is None, reason)
+
+    def postprocess_query(self, query: str) -> str:
+        """The query as it is kept: without `hydra+`."""
+        return query.strip().removeprefix(queries.PREFIX)
+
+    def safe_print(self, query: str) -> str:
+        """The query without secrets."""
+        return urls.redact(query)
+
+    def rate_limiter_key(self, query: str, operation: Operation) -> str:
+        """Limits are per server."""
+        del operation
+        return urls.origin(query)
+
+    def default_max_requests_per_second(self) -> float:
+        """Not used: see `use_rate_limiter`."""
+        return 100.0
+
+    def use_rate_limiter(self) -> bool:
+        """Only if the user sets a rate; the engine finds by itself what a server bears."""
+        return self.settings.max_requests_per_second is not None
+
+    # ── what the objects need ────────────────────────────────────────────────────────────────────────────────────────
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Call[T]:
+        """Have the engine thread do something: `.wait()` for it, or `await` its `.join()`."""
+        from hydraflow import runtime
+
+        return runtime.start(self.engine_settings, lambda _: work())
+
+    def tell(self, level: int, line: str) -> None:
+        """Write a line into Snakemake's log."""
+        # Whole: Snakemake prints a record's template, without putting its arguments in.
+        self.logger.log(level, f"hydra: {line}")  # noqa: G004
+
+    @cached_property
+    def engine_settings(self) -> Settings:
+        """Settings of the engine.
+
+        Raises:
+            ConfigurationError: a setting here, or a `HYDRAFLOW_*` variable, is not of its kind.
+        """
+        from hydraflow.settings import load
+
+        return load(threads=self.settings.threads)
+
+    @asynccontextmanager
+    async def admission(self, operation: Operation, url: str) -> AsyncIterator[None]:
+        """Wait for one of the places at a URL's server, as many as there are threads; in the engine thread."""
+        key = operation, urls.origin(url)
+        if key not in self._places:
+            self._places[key] = asyncio.Semaphore(self.engine_settings.threads)
+        async with self._places[key], self.rate_limiter(url, operation):
+            yield
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request carries."""
+        return {} if self.settings.token is None else {"Authorization": f"Bearer {self.settings.token}"}
+
+    def state(self, query: str) -> Path:
+        """The file that a query is fetched to, before it is moved to its local path."""
+        root = Path(self.settings.state_dir or self.local_prefix / ".hydra").expanduser()
+        return root / queries.fingerprint(query)[:32] / urls.file_name(query)
+
+    async def _ask(self, url: str) -> Resource:
+        from hydraflow import api
+
+        async with self.admission(Operation.EXISTS, url):
+            return await api.aprobe(url, headers=self.headers, settings=self.engine_settings)
+
+
+def _validate(query: str) -> StorageQueryValidationResult:
+    reason = queries.objection(query)
+    return StorageQueryValidationResult(urls.redact(query), reason is None, reason)

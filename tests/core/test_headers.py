@@ -1,0 +1,498 @@
+"""Response headers: what the RFCs allow, what servers send, and what hostile ones might."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hydraflow.core import headers
+from hydraflow.core.headers import ContentRange
+from hydraflow.errors import RemoteProtocolError
+from hydraflow.models import Claim, Digest, DigestSource, Head, Validator
+
+MOMENT = "Sun, 06 Nov 1994 08:49:37 GMT"
+EPOCH = 784111777.0
+HUGE = 2**63 - 1
+MD5 = hashlib.md5(b"data").digest()
+MD5_64 = base64.b64encode(MD5).decode()
+CRC_64 = "4waSgw=="  # CRC-32C of 123456789
+
+
+def head(*lines: tuple[str, str], status: int = 200) -> Head:
+    return Head(status, lines, "http://h/x")
+
+
+# Content-Range.
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("bytes 0-0/1", ContentRange(0, 1, 1)),
+        ("bytes 0-499/1234", ContentRange(0, 500, 1234)),
+        ("bytes 734-1233/1234", ContentRange(734, 1234, 1234)),
+        ("bytes 42-1233/*", ContentRange(42, 1234, None)),
+        ("bytes */1234", ContentRange(None, None, 1234)),
+        ("bytes */0", ContentRange(None, None, 0)),
+        ("Bytes 0-1/2", ContentRange(0, 2, 2)),
+        (" bytes 0-1/2\t", ContentRange(0, 2, 2)),
+        ("bytes 007-8/9", ContentRange(7, 9, 9)),
+        (f"bytes {HUGE - 1}-{HUGE - 1}/{HUGE}", ContentRange(HUGE - 1, HUGE, HUGE)),
+        (f"bytes {HUGE - 1}-{HUGE - 1}/*", ContentRange(HUGE - 1, HUGE, None)),
+        (f"bytes */{HUGE}", ContentRange(None, None, HUGE)),
+    ],
+)
+def test_content_range(value, expected):
+    assert headers.content_range(value) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, "", "bytes", "bytes ", "bytes 0-1", "bytes 0-1/", "bytes /2", "bytes -1/2", "bytes 0-/2", "bytes */*",
+        "bytes 5-4/10", "bytes 0-2/2", "bytes 2-2/2", "bytes 0-0/0", "bytes -1-1/2", "bytes 0--1/2", "bytes +0-1/2",
+        "bytes 0-1/+2", "bytes 0-1/-2", "bytes 1_0-1_1/2_0", "bytes 0x0-0x1/2", "bytes 0.0-1/2", "bytes 0-1/2.0",
+        "bytes \u0660-\u0661/\u0662", "bytes \uff10-\uff11/\uff12",
+        "byte\u017f 0-1/2", "bits 0-1/2", "bytes=0-1/2", "bytes: 0-1/2", "bytes  0-1/2",
+        "bytes 0 - 1/2", "bytes 0-1 / 2", "bytes 0-1/2, bytes 0-1/2", "bytes 0-1/2;", "bytes 0-1/2\n", "0-1/2",
+        f"bytes 0-1/{HUGE + 1}", f"bytes */{HUGE + 1}", f"bytes {HUGE}-{HUGE}/*", f"bytes 0-{2**64}/*",
+        "bytes 0-1/" + "9" * 5000, "bytes " + "9" * 5000 + "-1/2",
+    ],
+)  # fmt: skip
+def test_not_a_content_range(value):
+    assert headers.content_range(value) is None
+
+
+@given(st.integers(0, HUGE), st.integers(0, HUGE), st.none() | st.integers(0, HUGE))
+@settings(deadline=None)
+def test_a_content_range_is_believed_only_if_it_can_be(first, last, total):
+    part = headers.content_range(f"bytes {first}-{last}/{'*' if total is None else total}")
+    possible = first <= last < (HUGE if total is None else total)
+    assert part == (ContentRange(first, last + 1, total) if possible else None)
+
+
+@pytest.mark.parametrize(
+    ("value", "whole"),
+    [
+        ("bytes 0-1/2", True),
+        ("bytes 0-1/3", False),
+        ("bytes 1-1/2", False),
+        ("bytes 0-1/*", False),
+        ("bytes */2", False),
+    ],
+)
+def test_a_range_that_is_everything(value, whole):
+    assert headers.content_range(value).whole is whole
+
+
+# Content-Length.
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([], None),
+        (["0"], 0),
+        (["42"], 42),
+        ([" 42 "], 42),
+        (["42", "42"], 42),
+        (["42, 42,42"], 42),
+        ([str(HUGE)], HUGE),
+    ],
+)
+def test_content_length(lines, expected):
+    assert headers.content_length(head(*(("content-length", line) for line in lines))) == expected
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [""], ["-1"], ["+1"], ["1_0"], ["1.0"], ["0x1"], ["٤٢"], ["1 0"], ["42,"], ["42, 43"], ["42", "43"],
+        ["42", "042"], ["nan"], [str(HUGE + 1)], ["9" * 5000], ["42\n"],
+    ],
+)  # fmt: skip
+def test_a_wrong_content_length_is_an_error_of_the_server(lines):
+    with pytest.raises(RemoteProtocolError, match="expected one number of bytes") as caught:
+        headers.content_length(head(*(("content-length", line) for line in lines)))
+    assert caught.value.url == "http://h/x"
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 200
+
+
+def test_transfer_encoding_overrides_content_length():
+    assert headers.content_length(head(("content-length", "x"), ("transfer-encoding", "chunked"))) is None
+
+
+# Dates.
+
+
+@pytest.mark.parametrize("value", [MOMENT, "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"])
+def test_three_forms_of_one_date(value):
+    assert headers.http_date(value) == EPOCH
+
+
+@given(st.integers(0, 253402300799).map(lambda second: datetime.fromtimestamp(second, UTC)))
+@settings(deadline=None)
+def test_any_date_in_any_form(moment):
+    expected = moment.timestamp()
+    assert headers.http_date(moment.strftime("%a, %d %b %Y %H:%M:%S GMT")) == expected
+    assert headers.http_date(moment.strftime(f"%a %b {moment.day:2} %H:%M:%S %Y")) == expected
+    if moment.year < 2070:
+        assert headers.http_date(moment.strftime("%A, %d-%b-%y %H:%M:%S GMT")) == expected
+
+
+def test_a_leap_second():
+    assert headers.http_date("Sat, 31 Dec 2016 23:59:60 GMT") == datetime(2017, 1, 1, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, "", "0", "now", "784111777", "1994-11-06T08:49:37Z", MOMENT.lower(), MOMENT + " ", " " + MOMENT,
+        "Sun, 06 Nov 1994 08:49:37 UTC", "Sun, 06 Nov 1994 08:49:37 +0000", "Sun, 06 Nov 1994 08:49:37",
+        "Sun, 6 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 94 08:49:37 GMT", "Sun, 06 Nov 1994 8:49:37 GMT",
+        "06 Nov 1994 08:49:37 GMT", "Sun, 31 Nov 1994 08:49:37 GMT", "Sun, 00 Nov 1994 08:49:37 GMT",
+        "Sun, 06 Nov 0000 08:49:37 GMT", "Sun, 06 Nov 1994 24:00:00 GMT", "Sun, 06 Nov 1994 08:60:00 GMT",
+        "Sun, 06 Nov 1994 08:49:61 GMT", "Sun, 06 Nov 1994 08:49:99 GMT", "Sun, 06 Foo 1994 08:49:37 GMT",
+        "Sun, ٠٦ Nov 1994 08:49:37 GMT", "Sun, 06-Nov-94 08:49:37 GMT", "Sun Nov 06 08:49:37 1994 GMT",
+        "Sun Nov    08:49:37 1994", f"{MOMENT}, {MOMENT}",
+    ],
+)  # fmt: skip
+def test_not_a_date(value):
+    assert headers.http_date(value) is None
+
+
+# Retry-After.
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("0", 0.0),
+        ("120", 120.0),
+        (" 120\t", 120.0),
+        ("0000000000000120", 120.0),
+        ("86400", 86400.0),
+        (str(2**31), 2.0**31),
+        (str(2**31 + 1), 2.0**31),
+        ("1" + "0" * 30, 2.0**31),
+        ("9" * 5000, 2.0**31),
+        (MOMENT, 100.0),
+        ("Sun Nov  6 08:49:37 1994", 100.0),
+        ("Sun, 06 Nov 1994 08:40:00 GMT", 0.0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 2.0**31),
+    ],
+)
+def test_retry_after(value, expected):
+    assert headers.retry_after(value, EPOCH - 100) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, "", "-1", "+1", "1.5", "1e3", "nan", "inf", "Infinity", "1_000", "٣", "soon", "120, 120", "120 s", "0x10"],
+)
+def test_not_a_wish(value):
+    assert headers.retry_after(value, EPOCH) is None
+
+
+@given(st.text(max_size=40) | st.from_regex(r"[0-9eE+\-._ ]{1,40}", fullmatch=True))
+@settings(deadline=None)
+def test_a_wish_is_a_sane_number(value):
+    wish = headers.retry_after(value, EPOCH)
+    assert wish is None or (math.isfinite(wish) and 0 <= wish <= headers.MAX_PAUSE)
+
+
+# Validators.
+
+
+@pytest.mark.parametrize("etag", ['"a"', 'W/"a"', '""', 'W/""', '"a!#~\\"', '"W/"', '"d41d8\'-2"'])
+def test_entity_tags(etag):
+    assert headers.is_etag(etag)
+    assert headers.validator(head(("etag", etag))) == Validator(etag=etag)
+
+
+@pytest.mark.parametrize(
+    "etag",
+    [
+        "",
+        "a",
+        '"a',
+        'a"',
+        "'a'",
+        'w/"a"',
+        'W/ "a"',
+        "W/a",
+        '"a b"',
+        '"a"b"',
+        '"a", "b"',
+        '"\x7f"',
+        '"\n"',
+        '"é"',
+        '"a"\n',
+    ],
+)
+def test_not_an_entity_tag(etag):
+    assert headers.validator(head(("etag", etag))) == Validator()
+
+
+def test_two_tags_are_none():
+    assert headers.validator(head(("etag", '"a"'), ("etag", '"b"'))).etag is None
+
+
+@pytest.mark.parametrize(
+    ("date", "strong"),
+    [
+        ("Sun, 06 Nov 1994 08:49:38 GMT", True),
+        ("Sun Nov  6 09:49:37 1994", True),
+        (MOMENT, False),
+        ("Sun, 06 Nov 1994 08:49:36 GMT", False),
+        ("yesterday", False),
+        (None, False),
+    ],
+)
+def test_a_modification_date_is_strong_one_second_later(date, strong):
+    lines = [("last-modified", MOMENT)] + ([] if date is None else [("date", date)])
+    assert headers.validator(head(*lines)) == Validator(None, MOMENT, date_is_strong=strong)
+
+
+def test_a_malformed_modification_date_is_dropped():
+    assert headers.validator(head(("last-modified", "yesterday"), ("date", MOMENT))) == Validator()
+
+
+T1, T2 = MOMENT, "Sun, 06 Nov 1994 08:49:38 GMT"
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "same"),
+    [
+        # Two strong tags decide alone.
+        (Validator('"a"'), Validator('"a"'), True),
+        (Validator('"a"'), Validator('"b"'), False),
+        (Validator('"a"', T1), Validator('"a"', T2), True),
+        (Validator('"a"', T1), Validator('"b"', T1), False),
+        # One strong tag needs the date.
+        (Validator('"a"'), Validator(), False),
+        (Validator('"a"', T1), Validator(), False),
+        (Validator('"a"'), Validator(None, T1), False),
+        (Validator('"a"', T1), Validator(None, T1), True),
+        (Validator('"a"', T1), Validator(None, T2), False),
+        (Validator('"a"'), Validator('W/"a"'), False),
+        (Validator('"a"', T1), Validator('W/"a"', T1), True),
+        (Validator('"a"', T1), Validator('W/"b"', T1), False),
+        (Validator('"a"', T1), Validator('W/"a"', T2), False),
+        # None is strong: what both have must agree.
+        (Validator(), Validator(), True),
+        (Validator('W/"a"'), Validator('W/"a"'), True),
+        (Validator('W/"a"'), Validator('W/"b"'), False),
+        (Validator('W/"a"'), Validator(), True),
+        (Validator('W/"a"', T1), Validator('W/"a"', T2), False),
+        (Validator('W/"a"', T1), Validator(None, T1), True),
+        (Validator(None, T1), Validator(None, T1), True),
+        (Validator(None, T1), Validator(None, T2), False),
+        (Validator(None, T1), Validator(), True),
+        (Validator('W/"a"'), Validator(None, T1), True),
+    ],
+)
+def test_same_version(one, two, same):
+    assert headers.same_version(one, two) is same
+    assert headers.same_version(two, one) is same
+
+
+# Media types.
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("text/html", "text/html"),
+        ("Text/HTML; charset=utf-8", "text/html"),
+        (" application/gzip ;x", "application/gzip"),
+        ("multipart/byteranges; boundary=x", "multipart/byteranges"),
+        ("application/vnd.api+json", "application/vnd.api+json"),
+        ("", None),
+        ("text", None),
+        ("text/", None),
+        ("/html", None),
+        ("a/b/c", None),
+        ("text/html, text/html", None),
+        ("text /html", None),
+        ("téxt/html", None),
+    ],
+)
+def test_media_type(value, expected):
+    assert headers.media_type(head(("content-type", value))) == expected
+
+
+def test_no_media_type():
+    assert headers.media_type(head()) is None
+
+
+# Digests.
+
+GOOG_MD5 = Claim(Digest("md5", MD5.hex()), DigestSource.GOOG_HASH)
+GOOG_CRC = Claim(Digest("crc32c", "e3069283"), DigestSource.GOOG_HASH)
+CONTENT_MD5 = Claim(Digest("md5", MD5.hex()), DigestSource.CONTENT_MD5)
+S3_MD5 = Claim(Digest("md5", MD5.hex()), DigestSource.S3_ETAG)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([f"crc32c={CRC_64}", f"md5={MD5_64}"], (GOOG_MD5, GOOG_CRC)),
+        ([f"crc32c={CRC_64},md5={MD5_64}"], (GOOG_MD5, GOOG_CRC)),
+        ([f"md5={MD5_64} ,\tcrc32c={CRC_64}"], (GOOG_MD5, GOOG_CRC)),
+        ([f"crc32c={CRC_64}"], (GOOG_CRC,)),
+        ([f"md5={MD5_64}", f"md5={MD5_64}"], (GOOG_MD5,)),
+        ([f"md5={MD5_64}", f"md5={base64.b64encode(bytes(16)).decode()}", f"crc32c={CRC_64}"], (GOOG_CRC,)),
+        ([f"md5={CRC_64}", f"crc32c={CRC_64}"], (GOOG_CRC,)),
+        ([f"sha999={MD5_64}"], ()),
+        ([f"MD5 {MD5_64}"], ()),
+        (["md5="], ()),
+        (["md5=é"], ()),
+        ([f"md5={MD5_64[:-2]}"], ()),
+        ([f"md5={MD5_64[:4]} {MD5_64[4:]}"], ()),
+        ([""], ()),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 206])
+def test_goog_hash(lines, expected, status):
+    assert headers.claims(head(*(("x-goog-hash", line) for line in lines), status=status)) == expected
+
+
+@pytest.mark.parametrize(
+    ("stored", "sent", "believed"),
+    [
+        (None, None, True),
+        ("identity", None, True),
+        ("gzip", "gzip", True),
+        ("gzip", None, False),
+        ("gzip", "br", False),
+    ],
+)
+def test_a_hash_of_what_is_stored_is_not_one_of_what_is_sent(stored, sent, believed):
+    lines = [("x-goog-hash", f"md5={MD5_64}")]
+    lines += [] if stored is None else [("x-goog-stored-content-encoding", stored)]
+    lines += [] if sent is None else [("content-encoding", sent)]
+    assert headers.claims(head(*lines)) == ((GOOG_MD5,) if believed else ())
+
+
+@pytest.mark.parametrize(
+    ("status", "content_range", "believed", "ambiguous"),
+    [
+        (200, None, True, False),
+        (200, "bytes 0-1/9", True, False),
+        (206, "bytes 0-8/9", True, False),
+        (206, "bytes 0-1/9", False, True),
+        (206, "bytes 1-8/9", False, True),
+        (206, "bytes 0-8/*", False, True),
+        (206, None, False, True),
+        (206, "nonsense", False, True),
+        (416, "bytes 0-8/9", False, False),
+        (404, None, False, False),
+    ],
+)
+def test_content_md5_speaks_of_what_is_enclosed(status, content_range, believed, ambiguous):
+    lines = [("content-md5", MD5_64)] + ([] if content_range is None else [("content-range", content_range)])
+    assert headers.claims(head(*lines, status=status)) == ((CONTENT_MD5,) if believed else ())
+    assert headers.ambiguous_md5(head(*lines, status=status)) is ambiguous
+
+
+@pytest.mark.parametrize("value", ["", "x", MD5.hex(), MD5_64[:-1], CRC_64, f"{MD5_64}, {MD5_64}", "é" * 22 + "=="])
+def test_a_malformed_content_md5_is_nothing_to_ask_about(value):
+    assert headers.claims(head(("content-md5", value))) == ()
+    part = head(("content-md5", value), ("content-range", "bytes 0-1/9"), status=206)
+    assert headers.ambiguous_md5(part) is False
+
+
+def test_no_content_md5_is_nothing_to_ask_about():
+    assert headers.ambiguous_md5(head(("content-range", "bytes 0-1/9"), status=206)) is False
+
+
+AMAZON = ("x-amz-request-id", "4442587FB7D0A2F9")
+
+
+@pytest.mark.parametrize(
+    "mark", [AMAZON, ("x-amz-id-2", "x"), ("server", "AmazonS3"), ("server", " amazons3")], ids=lambda mark: mark[1]
+)
+@pytest.mark.parametrize("etag", [f'"{MD5.hex()}"', f'"{MD5.hex().upper()}"'])
+@pytest.mark.parametrize("status", [200, 206])
+def test_an_etag_of_s3_is_an_md5(mark, etag, status):
+    assert headers.claims(head(("etag", etag), mark, status=status)) == (S3_MD5,)
+
+
+@pytest.mark.parametrize(
+    "etag",
+    [f'"{MD5.hex()}-2"', f'W/"{MD5.hex()}"', MD5.hex(), f'"{MD5.hex()[:-1]}"', f'"{"g" * 32}"', f'"{MD5.hex()}0"'],
+)
+def test_other_etags_of_s3_are_not(etag):
+    assert headers.claims(head(("etag", etag), AMAZON)) == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "believed"),
+    [
+        (("x-amz-server-side-encryption", "AES256"), True),
+        (("x-amz-server-side-encryption", "aws:kms"), False),
+        (("x-amz-server-side-encryption", "aws:kms:dsse"), False),
+        (("x-amz-server-side-encryption", " AWS:KMS"), False),
+        (("x-amz-server-side-encryption-customer-algorithm", "AES256"), False),
+        (("x-amz-storage-class", "STANDARD_IA"), True),
+        (("x-amz-storage-class", "EXPRESS_ONEZONE"), False),
+    ],
+)
+def test_encrypted_objects_have_opaque_etags(line, believed):
+    assert headers.claims(head(("etag", f'"{MD5.hex()}"'), AMAZON, line)) == ((S3_MD5,) if believed else ())
+
+
+@pytest.mark.parametrize("lines", [[], [("server", "nginx")], [("server", "AmazonS3-like")]])
+def test_an_etag_of_another_server_is_no_md5(lines):
+    assert headers.claims(head(("etag", f'"{MD5.hex()}"'), *lines)) == ()
+
+
+def test_the_most_trusted_comes_first():
+    lines = [
+        ("etag", f'"{MD5.hex()}"'),
+        AMAZON,
+        ("content-md5", MD5_64),
+        ("x-goog-hash", f"crc32c={CRC_64},md5={MD5_64}"),
+    ]
+    announced = headers.claims(head(*lines))
+    assert announced == (GOOG_MD5, GOOG_CRC, CONTENT_MD5, S3_MD5)
+    order = list(DigestSource)
+    assert [order.index(claim.source) for claim in announced] == sorted(
+        order.index(claim.source) for claim in announced
+    )
+
+
+# Whatever a server sends.
+
+NAMES = [
+    "content-range", "content-length", "transfer-encoding", "etag", "last-modified", "date", "retry-after",
+    "content-type", "x-goog-hash", "x-goog-stored-content-encoding", "content-encoding", "content-md5",
+    "x-amz-request-id", "server", "x-amz-server-side-encryption",
+]  # fmt: skip
+values = st.text(max_size=30) | st.sampled_from([MOMENT, "bytes 0-1/2", f"md5={MD5_64}", f'"{MD5.hex()}"', MD5_64, "2"])
+
+
+@given(st.lists(st.tuples(st.sampled_from(NAMES), values), max_size=12), st.sampled_from([200, 206, 416, 503]))
+@settings(deadline=None)
+def test_nothing_raises_but_what_says_so(lines, status):
+    answer = head(*lines, status=status)
+    seen = headers.validator(answer)
+    assert seen.etag is None or headers.is_etag(seen.etag)
+    assert seen.last_modified is None or seen.last_modified == answer.get("last-modified")
+    assert headers.same_version(seen, seen)
+    assert all(claim.digest.algorithm in ("md5", "crc32c") for claim in headers.claims(answer))
+    assert headers.ambiguous_md5(answer) in (True, False)
+    media_type = headers.media_type(answer)
+    assert media_type is None or media_type.isascii()
+    try:
+        assert (headers.content_length(answer) or 0) >= 0
+    except RemoteProtocolError as error:
+        assert str(error).isprintable()  # noqa: PT017 - it need not raise

@@ -1,0 +1,53 @@
+"""A real Prefect server, one for all tests here."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+from prefect.settings import (
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_HOME,
+    PREFECT_SERVER_ANALYTICS_ENABLED,
+    temporary_settings,
+)
+from prefect.testing.utilities import prefect_test_harness
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory, strays: list[str]) -> Iterator[None]:
+    """The server of the session; flows of this process run against it."""
+    assert strays == []  # the guard on the network is up before Prefect makes its first connection
+    settings = {
+        PREFECT_HOME: tmp_path_factory.mktemp("prefect"),
+        PREFECT_SERVER_ANALYTICS_ENABLED: False,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # its end costs a second of each flow
+    }
+    with temporary_settings(settings), prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+class RunLog(logging.Handler):
+    """Everything that runs say: `lines`."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(logging.Formatter().format(record))
+
+
+@pytest.fixture
+def run_log() -> Iterator[RunLog]:
+    handler = RunLog()
+    loggers = [logging.getLogger(f"prefect.{name}") for name in ("task_runs", "flow_runs")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    yield handler
+    for logger in loggers:
+        logger.removeHandler(handler)

@@ -1,0 +1,43 @@
+"""The workflow that a newcomer runs first, as they run it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lab.nginx import Nginx
+    from tests.conftest import Samples
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_counts(nginx: Nginx, samples: Samples, tmp_path: Path) -> None:
+    url = f"{nginx.url}/genome.fa.gz#sha256={samples.sha256['genome.fa.gz']}"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
+    done = subprocess.run(
+        [sys.executable, ROOT / "workflows" / "count_records.py", url, "--dest", "data"],
+        cwd=tmp_path,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stderr
+    size = (samples.directory / "genome.fa.gz").stat().st_size
+    assert done.stdout.splitlines() == [
+        f"path: {tmp_path}/data/genome.fa.gz",
+        f"size: {size:,} bytes, fetched",
+        "proof: verified sha256 (url fragment)",
+        f"records: {samples.records}",
+    ]
+    assert (tmp_path / "data" / "genome.fa.gz").read_bytes() == samples.read("genome.fa.gz")
