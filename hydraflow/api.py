@@ -166,7 +166,7 @@ class ByteStream(io.RawIOBase):
         return len(view)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Chunks, as they come. (Not lines: the bytes are rarely text.)"""
+        """Chunks, as they come; not lines, since the bytes are rarely text."""
         while chunk := self.chunk():
             yield chunk
 
@@ -432,7 +432,7 @@ def fetch_all(
         urls: each may carry its own digest and size in the fragment.
         dest_dir: default: the directory of the settings.
         settings: default: read from the environment.
-        options: as for `fetch`; `on_outcome(name, result_or_error)` is called as each file ends, in the engine's thread.
+        options: as for `fetch`; `on_outcome(name, result_or_error)` is called in the engine's thread as each file ends.
 
     Returns:
         For each URL, in order, its result, or the error in its place.

@@ -31,10 +31,8 @@ async def to_file(engine: Engine, order: Order, path: Path, *, resume: bool, ove
         DestinationExistsError: something else is at `path`.
         HydraError: see `errors`.
     """
-    if os.path.lexists(path):
-        _check_kind(path)
-        if not overwrite:
-            return await _present(engine, order, path)
+    if await asyncio.to_thread(_occupied, path) and not overwrite:
+        return await _present(engine, order, path)
     store = Store(path, urls.canonical(order.url), overwrite=overwrite)
     result = await engine.run(order, FileSink(store, resume=resume))
     return replace(result, path=path)
@@ -52,12 +50,19 @@ async def to_reader(engine: Engine, order: Order, sink: StreamSink) -> FetchResu
     return replace(result, outcome=Outcome.STREAMED)
 
 
-def _check_kind(path: Path) -> None:
-    mode = path.lstat().st_mode
+def _occupied(path: Path) -> bool:
+    """There is a file at `path`; anything but a file is an error."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StorageError.wrap(error, f"cannot look at {path}") from error
     if stat.S_ISDIR(mode):
         raise StorageError(f"{path} is a directory", hint="Name a file in it, or end the path with a slash.")
     if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
         raise StorageError(f"{path} is neither a file nor a directory", hint="Use --fifo to write to a named pipe.")
+    return True
 
 
 async def _present(engine: Engine, order: Order, path: Path) -> FetchResult:

@@ -33,7 +33,7 @@ would report the run as TimedOut.  Cancellation is never wrapped.
 from __future__ import annotations
 
 import errno
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 __all__ = [
     "AccessDeniedError",
@@ -219,7 +219,7 @@ class StorageError(HydraError, OSError):
 
     exit_code = 6
 
-    def __new__(cls, *args: Any, **_options: Any) -> StorageError:
+    def __new__(cls, *args: Any, **_options: Any) -> Self:
         # OSError.__new__ would take over the arguments and choose a subclass by errno.
         return super().__new__(cls, *args)
 

@@ -1,8 +1,8 @@
 """The engine thread: one per process, with one event loop, for callers of every kind.
 
 Callers may be plain functions, may sit inside a running event loop (Snakemake calls its plugins so), and may be
-interrupted at any moment (Ctrl-C, Prefect's timeouts).  So no transfer ever runs in a caller's own thread; callers wait in
-short slices, and when something is thrown at them the transfer is cancelled, its checkpoint flushed, and only then does
+interrupted at any moment (Ctrl-C, Prefect's timeouts).  So no transfer ever runs in a caller's own thread; callers wait
+in short slices, and when something is thrown at them the transfer is cancelled, its checkpoint flushed, and only then does
 the exception go on.
 """
 

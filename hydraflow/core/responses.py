@@ -80,16 +80,7 @@ def _introduce(head: Head, ask: Ask, url: str, final_url: str, now: float) -> Fa
             return Refused(Failure(FailureKind.PROTOCOL, "a multipart/byteranges body was not asked for"))
         return Facts(_resource(head, url, final_url, length, ranges=False), empty=length == 0)
     if head.status == 206 and ask.stop is not None:
-        part = headers.content_range(head.get("content-range"))
-        if part is None or part.start is None or part.stop is None:
-            return Refused(_wrong(head, "no valid Content-Range"))
-        if part.total is None:
-            return Unranged("the server does not tell the size in Content-Range")
-        if part.start != ask.start or part.stop != min(ask.stop, part.total):
-            return Refused(_wrong(head, f"asked for bytes {ask.start}-{ask.stop - 1}"))
-        if length is not None and length != part.stop - part.start:
-            return Refused(_wrong(head, f"Content-Length is {length}"))
-        return Facts(_resource(head, url, final_url, part.total, ranges=True))
+        return _introduce_part(head, ask, ask.stop, url, final_url, length)
     if head.status == 416 and ask.stop is not None:
         part = headers.content_range(head.get("content-range"))
         if ask.start:
@@ -98,6 +89,21 @@ def _introduce(head: Head, ask: Ask, url: str, final_url: str, now: float) -> Fa
             return Facts(_resource(head, url, final_url, 0, ranges=True), empty=True)
         return Unranged("the server answers 416 to a valid range")
     return Refused(_status(head, now))
+
+
+def _introduce_part(
+    head: Head, ask: Ask, stop: int, url: str, final_url: str, length: int | None
+) -> Facts | Unranged | Refused:
+    part = headers.content_range(head.get("content-range"))
+    if part is None or part.start is None or part.stop is None:
+        return Refused(_wrong(head, "no valid Content-Range"))
+    if part.total is None:
+        return Unranged("the server does not tell the size in Content-Range")
+    if part.start != ask.start or part.stop != min(stop, part.total):
+        return Refused(_wrong(head, f"asked for bytes {ask.start}-{stop - 1}"))
+    if length is not None and length != part.stop - part.start:
+        return Refused(_wrong(head, f"Content-Length is {length}"))
+    return Facts(_resource(head, url, final_url, part.total, ranges=True))
 
 
 def admit(head: Head, ask: Ask, resource: Resource, *, now: float) -> Changed | Refused | None:

@@ -9,6 +9,7 @@ import pytest
 from prefect.settings import (
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_HOME,
+    PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW,
     PREFECT_SERVER_ANALYTICS_ENABLED,
     temporary_settings,
 )
@@ -25,6 +26,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory, strays: list[str]) 
     settings = {
         PREFECT_HOME: tmp_path_factory.mktemp("prefect"),
         PREFECT_SERVER_ANALYTICS_ENABLED: False,
+        PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore",  # the server keeps no logs of tasks outside of flows
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # its end costs a second of each flow
     }
     with temporary_settings(settings), prefect_test_harness(server_startup_timeout=120):
