@@ -7,12 +7,11 @@ against its sink.  Everything here runs on one event loop; decisions are all mad
 from __future__ import annotations
 
 import asyncio
-import heapq
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hydraflow.adapters.sinks import Sink
@@ -69,22 +68,11 @@ class Engine:
             max_wait=settings.max_wait,
         )
         self._limiters: dict[str, Limiter] = {}
-        self._free_lanes: list[int] = []
-        self._lanes = itertools.count()
         self._jobs: set[Job] = set()
 
     def limiter(self, url: str) -> Limiter:
         """The limiter of a URL's origin."""
         return self._limiters.setdefault(urls.origin(url), Limiter(self.settings.threads))
-
-    @contextmanager
-    def lane(self) -> Iterator[int]:
-        """The number of a connection pool that nobody else uses now; the lowest, so that connections are used again."""
-        lane = heapq.heappop(self._free_lanes) if self._free_lanes else next(self._lanes)
-        try:
-            yield lane
-        finally:
-            heapq.heappush(self._free_lanes, lane)
 
     async def run(self, order: Order, sink: Sink) -> FetchResult:
         """Carry out an order.
@@ -116,11 +104,9 @@ class Engine:
         for attempt in itertools.count(1):
             try:
                 ask = Ask() if whole else Ask(0, LeasePolicy().first)
-                with self.lane() as lane:
-                    async with self.transport.open(order.url, ask, headers=order.headers, lane=lane) as response:
-                        verdict = responses.introduce(
-                            response.head, ask, url=shown, final_url=response.head.url, now=time.time()
-                        )
+                async with self.transport.open(order.url, ask, headers=order.headers) as response:
+                    head = response.head
+                verdict = responses.introduce(head, ask, url=shown, final_url=head.url, now=time.time())
             except TransportFailure as error:
                 verdict = responses.Refused(error.failure)
             match verdict:
@@ -268,12 +254,11 @@ class Job:
     async def _fetch(self, lease: Lease, ask: Ask) -> Event:
         order = self._order
         try:
-            with self._engine.lane() as lane:
-                async with self._engine.transport.open(order.url, ask, headers=order.headers, lane=lane) as response:
-                    claims = await self._more_claims(response)
-                    await self._dispatch(machine.HeadReceived(lease, response.head, time.time(), claims))
-                    if not lease.dropped:
-                        await self._receive(lease, ask, response)
+            async with self._engine.transport.open(order.url, ask, headers=order.headers) as response:
+                claims = await self._more_claims(response)
+                await self._dispatch(machine.HeadReceived(lease, response.head, time.time(), claims))
+                if not lease.dropped:
+                    await self._receive(lease, ask, response)
         except TransportFailure as error:
             return machine.LeaseFailed(lease, error.failure)
         return machine.LeaseEnded(lease)
@@ -305,11 +290,10 @@ class Job:
         if self._transfer.resource is not None or order.claim is not None or not headers.ambiguous_md5(head):
             return ()
         try:
-            with self._engine.lane() as lane:
-                opened = self._engine.transport.open(order.url, Ask(), headers=order.headers, lane=lane, method="HEAD")
-                async with opened as whole:
-                    same = headers.same_version(headers.validator(head), headers.validator(whole.head))
-                    return headers.claims(whole.head) if whole.head.status == 200 and same else ()
+            opened = self._engine.transport.open(order.url, Ask(), headers=order.headers, method="HEAD")
+            async with opened as whole:
+                same = headers.same_version(headers.validator(head), headers.validator(whole.head))
+                return headers.claims(whole.head) if whole.head.status == 200 and same else ()
         except TransportFailure:
             return ()
 

@@ -2,8 +2,8 @@
 
 Callers may be plain functions, may sit inside a running event loop (Snakemake calls its plugins so), and may be
 interrupted at any moment (Ctrl-C, Prefect's timeouts).  So no transfer ever runs in a caller's own thread; callers wait
-in short slices, and when something is thrown at them the transfer is cancelled, its checkpoint flushed, and only then does
-the exception go on.
+in short slices, and when something is thrown at them the transfer is cancelled, its checkpoint flushed, and only then
+does the exception go on.
 """
 
 from __future__ import annotations

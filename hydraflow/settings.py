@@ -22,7 +22,7 @@ _Seconds = Annotated[float, Field(gt=0)]
 
 
 class Settings(BaseSettings):
-    """Everything that can be set, with its default. Sizes in bytes (`40MB`, `32MiB` are understood), times in seconds."""
+    """Everything that can be set. Sizes in bytes (`40MB` and `32MiB` are understood), times in seconds."""
 
     model_config = SettingsConfigDict(env_prefix="HYDRAFLOW_", frozen=True, extra="forbid")
 

@@ -72,7 +72,7 @@ class PrefixHasher:
                 while self._done < target and not self._closed:
                     count = self._read_into(view[: min(_BLOCK, target - self._done)], self._done)
                     if count == 0:
-                        raise OSError("the part file is shorter than what was written to it")  # noqa: TRY301
+                        raise OSError("the part file is shorter than what was written to it")
                     self._hasher.update(view[:count])
                     self._done += count
             except OSError as error:

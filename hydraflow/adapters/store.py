@@ -7,8 +7,8 @@ For `/d/x.bam` the state lies in `/d/.x.bam.hydra/` (mode 0700)::
     part-1f2e3d4c  the bytes; its name stands in the journal
 
 The order of a checkpoint is: sync the part, append to the journal, sync the journal.  So the journal never claims
-a byte that a power cut could take away.  The order of a commit is: sync the part, give it the final name, sync the directory,
-drop the state.  What fsync(2) cannot promise (a drive that lies about its cache) is not promised here either.
+a byte that a power cut could take away.  The order of a commit is: sync the part, give it the final name, sync the
+directory, drop the state.  What fsync(2) cannot promise (a drive that lies about its cache) nobody can promise here.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """HTTP by httpx: a request for some bytes becomes a checked head and a body that is read into the caller's buffer.
 
-httpx stays the client (redirects' URLs, cookies, auth from the URL, proxies); the connections below it come from
-httpcore pools, one per lane, because a pool looks at each of its connections at every request.  Every foreign error is
-mapped here to a `TransportFailure`, and nowhere else.
+httpx stays the client (redirects' URLs, cookies, auth from the URL, proxies, HTTP/2); plain HTTP/1.1 goes over our own
+byte path below it (`network`).  httpx's errors are mapped here to `TransportFailure`s, and nowhere else.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import httpcore
 import httpx
 
 from hydraflow import __version__
+from hydraflow.adapters.network import EXTENSION, Body, DirectTransport, TransportFailure
 from hydraflow.core import urls
 from hydraflow.core.responses import Ask
 from hydraflow.core.retry import Failure, FailureKind
@@ -30,21 +30,13 @@ _MAX_REDIRECTS = 10
 _STALE = (401, 403, 404, 410)
 
 
-class TransportFailure(Exception):  # noqa: N818 - not an error of the product: the core decides what becomes of it
-    """A request failed; `failure` is what the core needs to know of it."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-
-
 class Response:
     """An answer whose head has come: read the body with `read_into` until it returns 0."""
 
     def __init__(self, head: Head, response: httpx.Response) -> None:
         self.head = head
-        self._chunks = response.aiter_raw()
-        self._left = memoryview(b"")
+        body = response.extensions.get(EXTENSION)
+        self._body: Body | _Chunks = body if isinstance(body, Body) else _Chunks(response)
 
     async def read_into(self, view: memoryview) -> int:
         """Put the next body bytes into `view` and return how many; 0 is the proper end of the body.
@@ -52,6 +44,26 @@ class Response:
         Raises:
             TransportFailure: the body broke off or stalled.
         """
+        return await self._body.read_into(view)
+
+    async def finish(self) -> None:
+        """Read the end of a body whose bytes have all come, so that the connection can be used again.
+
+        Raises:
+            TransportFailure: there are more bytes than were asked for, or the framing is broken.
+        """
+        if await self.read_into(memoryview(bytearray(1))):
+            raise TransportFailure(Failure(FailureKind.PROTOCOL, "the body is longer than the range asked for"))
+
+
+class _Chunks:
+    """A body that httpx reads in its ordinary way: over HTTP/2, or through a proxy."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._chunks = response.aiter_raw()
+        self._left = memoryview(b"")
+
+    async def read_into(self, view: memoryview) -> int:
         while not self._left:
             with _border():
                 chunk = await anext(self._chunks, None)
@@ -62,15 +74,6 @@ class Response:
         view[:count] = self._left[:count]
         self._left = self._left[count:]
         return count
-
-    async def finish(self) -> None:
-        """Read the end of a body whose bytes have all come, so that the connection can be used again.
-
-        Raises:
-            TransportFailure: there are more bytes than were asked for, or the framing is broken.
-        """
-        if await self.read_into(memoryview(bytearray(1))):
-            raise TransportFailure(Failure(FailureKind.PROTOCOL, "the body is longer than the range asked for"))
 
 
 class Transport:
@@ -94,7 +97,7 @@ class Transport:
 
     @asynccontextmanager
     async def open(
-        self, url: str, ask: Ask, *, headers: Mapping[str, str], lane: int = 0, method: str = "GET"
+        self, url: str, ask: Ask, *, headers: Mapping[str, str], method: str = "GET"
     ) -> AsyncIterator[Response]:
         """Send a request and follow its redirects; leaving the context ends the request.
 
@@ -104,12 +107,12 @@ class Transport:
             TransportFailure: no head came.
         """
         final = self._final.get(url)
-        response = await self._send(method, final or url, ask, headers if final is None else {}, lane)
+        response = await self._send(method, final or url, ask, headers if final is None else {})
         if final is not None and response.status_code in _STALE:
             await response.aclose()
             del self._final[url]
             final = None
-            response = await self._send(method, url, ask, headers, lane)
+            response = await self._send(method, url, ask, headers)
         if final is None and response.history and response.status_code in (200, 206):
             self._final[url] = str(response.url)
         try:
@@ -117,8 +120,8 @@ class Transport:
         finally:
             await response.aclose()
 
-    async def _send(self, method: str, url: str, ask: Ask, headers: Mapping[str, str], lane: int) -> httpx.Response:
-        request = self._request(method, url, ask, headers, lane)
+    async def _send(self, method: str, url: str, ask: Ask, headers: Mapping[str, str]) -> httpx.Response:
+        request = self._request(method, url, ask, headers)
         history: list[httpx.Response] = []
         while True:
             with _border():
@@ -130,61 +133,61 @@ class Transport:
             history.append(response)
             if len(history) > _MAX_REDIRECTS:
                 raise TransportFailure(Failure(FailureKind.PROTOCOL, f"more than {_MAX_REDIRECTS} redirects"))
-            request = self._redirected(request, response.next_request, ask, headers, lane)
+            request = self._redirected(request, response.next_request, ask, headers)
 
-    def _request(self, method: str, url: str, ask: Ask, headers: Mapping[str, str], lane: int) -> httpx.Request:
+    def _request(self, method: str, url: str, ask: Ask, headers: Mapping[str, str]) -> httpx.Request:
         fields = {"User-Agent": self._user_agent, "Accept": "*/*", **headers, "Accept-Encoding": "identity"}
         if ask.stop is not None:
             fields["Range"] = f"bytes={ask.start}-{ask.stop - 1}"
             if ask.if_range is not None:
                 fields["If-Range"] = ask.if_range
-        return self._client.build_request(method, url, headers=fields, extensions={"lane": lane})
+        return self._client.build_request(method, url, headers=fields)
 
-    def _redirected(
-        self, was: httpx.Request, to: httpx.Request, ask: Ask, headers: Mapping[str, str], lane: int
-    ) -> httpx.Request:
+    def _redirected(self, was: httpx.Request, to: httpx.Request, ask: Ask, headers: Mapping[str, str]) -> httpx.Request:
         """The request for a redirect's target: the caller's headers go along only within the same origin."""
         if to.url.scheme not in ("http", "https"):
             raise TransportFailure(Failure(FailureKind.PROTOCOL, f"redirect to a {to.url.scheme}:// URL refused"))
         if was.url.scheme == "https" and to.url.scheme == "http":
             raise TransportFailure(Failure(FailureKind.PROTOCOL, "redirect from https to http refused"))
         same = urls.origin(str(was.url)) == urls.origin(str(to.url))
-        return self._request(was.method, str(to.url), ask, headers if same else {}, lane)
+        return self._request(was.method, str(to.url), ask, headers if same else {})
 
 
 class _Router(httpx.AsyncBaseTransport):
-    """Picks the connection pool of a request: by scheme, proxy and lane."""
+    """Picks the way of a request: directly over HTTP/1.1, or by httpx's own transport for HTTP/2 and proxies."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._pools: dict[tuple[str, str | None, int], httpx.AsyncHTTPTransport] = {}
         self._tls: ssl.SSLContext | None = None
+        self._direct = DirectTransport(
+            connect_timeout=settings.connect_timeout, read_timeout=settings.read_timeout, context=self._context
+        )
+        self._ordinary: dict[str | None, httpx.AsyncHTTPTransport] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         proxy = _proxy(request.url)
-        key = (request.url.scheme, proxy, int(request.extensions.get("lane", 0)))
-        if key not in self._pools:
-            self._pools[key] = self._pool(request.url.scheme, proxy)
-        return await self._pools[key].handle_async_request(request)
-
-    def _pool(self, scheme: str, proxy: str | None) -> httpx.AsyncHTTPTransport:
-        # Reading the certificate bundle takes 35 ms: only those pay who use TLS.
-        tls = scheme == "https" or (proxy or "").startswith("https")
-        return httpx.AsyncHTTPTransport(
-            verify=self._context() if tls else False,
-            http2=self._settings.http2,
-            proxy=proxy,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=60.0),
-        )
+        if proxy is None and not (self._settings.http2 and request.url.scheme == "https"):
+            return await self._direct.handle_async_request(request)
+        if proxy not in self._ordinary:
+            self._ordinary[proxy] = httpx.AsyncHTTPTransport(
+                verify=self._context(),
+                http2=self._settings.http2,
+                proxy=proxy,
+                limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0),
+            )
+        return await self._ordinary[proxy].handle_async_request(request)
 
     def _context(self) -> ssl.SSLContext:
+        # Reading the certificate bundle takes 35 ms: only those pay who use TLS.
         if self._tls is None:
             self._tls = httpx.create_ssl_context()
+            self._tls.set_alpn_protocols(["http/1.1"])
         return self._tls
 
     async def aclose(self) -> None:
-        for pool in self._pools.values():
-            await pool.aclose()
+        await self._direct.aclose()
+        for transport in self._ordinary.values():
+            await transport.aclose()
 
 
 def _proxy(url: httpx.URL) -> str | None:

@@ -46,7 +46,10 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
 
     def local_suffix(self) -> str:
         """See `queries.local_suffix`."""
-        return queries.local_suffix(self.query)
+        suffix = queries.local_suffix(self.query)
+        # Snakemake takes objects with one local path for one file: if another rule wants the same file retrieved, it
+        # would act for either of the two.
+        return suffix if self.retrieve else f"~not-retrieved/{suffix}"
 
     def get_inventory_parent(self) -> None:
         """There are no directories to list."""

@@ -103,8 +103,9 @@ class TestAgainstAServer:
         assert not any("Retry 1/3" in line for line in run_log.lines)
 
     def test_an_outage_beyond_its_patience_is_retried_and_resumed(
-        self, origin: Origin, tmp_path: Path, run_log: RunLog
+        self, origin: Origin, tmp_path: Path, run_log: RunLog, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setenv("HYDRAFLOW_MAX_WAIT", "0.6")
         data = bytes(range(256)) * 8000
         url = origin.add("/x.bin", data)
         cut = origin.when(request=1).drop(after=1_000_000)

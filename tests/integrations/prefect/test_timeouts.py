@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from pathlib import Path  # noqa: TC003 - Prefect evaluates the annotations of flows
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest

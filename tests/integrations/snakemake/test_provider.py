@@ -115,20 +115,38 @@ def test_token_goes_to_its_origin_only(provide, origin):
         ("x.fa", False, False),
     ],
 )
-def test_claims_of_the_class(query, alone, beside, tmp_path, monkeypatch, provide):
-    assert bool(StorageProvider.is_valid_query(query)) is alone
-    rival = tmp_path / "snakemake_storage_plugin_http"
-    rival.mkdir()
-    (rival / "__init__.py").write_text("")
-    monkeypatch.syspath_prepend(tmp_path)
+@pytest.mark.parametrize("crowded", [False, True])
+def test_claims_of_the_class(query, alone, beside, crowded, request):
+    if crowded:
+        request.getfixturevalue("rival")
     answer = StorageProvider.is_valid_query(query)
-    assert bool(answer) is beside
-    assert beside or answer.reason
-    assert bool(provide().is_valid_query(query)) is alone
+    assert bool(answer) is (beside if crowded else alone)
+    assert bool(answer.reason) is not bool(answer)
+
+
+@pytest.mark.usefixtures("rival")
+def test_the_instance_takes_every_url(provide):
+    assert provide().is_valid_query("https://host/x")
+    assert not provide().is_valid_query("s3://bucket/x")
+
+
+@pytest.fixture
+def rival(tmp_path, monkeypatch):
+    """Another plugin is installed."""
+    package = tmp_path / "snakemake_storage_plugin_http"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
 
 
 def test_prefix_is_taken_off(provide):
     assert provide().object("hydra+https://host/x").query == "https://host/x"
+
+
+def test_retrieved_and_not_retrieved_are_apart(provide):
+    provider, query = provide(), "https://host/x"
+    assert provider.object(query).local_path() == provider.local_prefix / "host/x"
+    assert provider.object(query, retrieve=False).local_path() != provider.object(query).local_path()
 
 
 def test_secrets_are_not_shown(provide):
@@ -147,6 +165,13 @@ def test_patterns_are_not_asked_about(provide, origin):
     url = origin.add("/x.bin", DATA)
     assert provider.object(url).exists()
     assert {record.path for record in origin.ledger} == {"/x.bin"}
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 # What is there.
@@ -175,9 +200,7 @@ def test_all_are_asked_when_the_first_is(provide, origin):
     for number in range(5):
         origin.when(path=f"/{number}").head_delay(0.1)
     assert objects[0].exists()
-    deadline = time.monotonic() + 5
-    while len(origin.ledger) < 5 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(lambda: len(origin.ledger) == 5)
     assert origin.peak_requests > 1
     assert all(obj.exists() for obj in objects)
     assert len(origin.ledger) == 5
@@ -253,11 +276,15 @@ def test_retrieve(provide, origin, caplog):
     assert [*(obj.provider.local_prefix / ".hydra").iterdir()] == []
 
 
-@pytest.mark.parametrize("date", [None, DATE, "Thu, 01 Jan 1970 00:00:00 GMT", "no date"])
-def test_retrieved_is_not_older_than_in_the_storage(provide, origin, date):
-    obj = provide().object(origin.add("/x.bin", DATA, last_modified=date))
+@pytest.mark.parametrize(
+    "date", [None, DATE, "Thu, 01 Jan 1970 00:00:00 GMT", "Fri, 01 Jan 2100 00:00:00 GMT", "no date"]
+)
+@pytest.mark.parametrize("declared", [False, True])
+def test_retrieved_is_as_old_as_in_the_storage(provide, origin, date, declared):
+    url = origin.add("/x.bin", DATA, last_modified=date)
+    obj = provide().object(with_digest(url, DATA) if declared else url)
     retrieve(obj)
-    assert obj.local_path().stat().st_mtime >= obj.mtime() >= 1
+    assert obj.local_path().stat().st_mtime == obj.mtime() >= 1
 
 
 def test_empty_file(provide, nginx, samples):
@@ -269,6 +296,9 @@ def test_empty_file(provide, nginx, samples):
 def test_as_many_at_a_time_as_there_are_threads(provide, origin):
     provider = provide(threads=2)
     objects = [provider.object(origin.add(f"/{number}", DATA)) for number in range(6)]
+    assert all(obj.exists() for obj in objects)
+    wait_for(lambda: not origin._in_flight)
+    assert 1 <= origin.peak_requests <= 2
     for number in range(6):
         origin.when(path=f"/{number}").head_delay(0.05)
     retrieve(*objects)
@@ -320,8 +350,7 @@ def test_cancelled_goes_on_later(provide, origin):
 
     async def give_up():
         task = asyncio.ensure_future(obj.managed_retrieve())
-        while origin.bytes_served("/x.bin") < 5_000_000:
-            await asyncio.sleep(0.02)
+        await asyncio.to_thread(wait_for, lambda: origin.bytes_served("/x.bin") > 5_000_000)
         begun = time.monotonic()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
