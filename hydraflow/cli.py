@@ -5,25 +5,30 @@ Standard output carries bytes (`--stream`) or JSON (`--json`) and nothing else; 
 
 from __future__ import annotations
 
-import asyncio
 import json
+import os
+import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from hydraflow import __version__
-from hydraflow.errors import ConfigurationError, HydraError
+from hydraflow.errors import ConfigurationError, HydraError, ReaderGoneError, StorageError
 from hydraflow.models import FetchResult
+
+if TYPE_CHECKING:
+    from hydraflow.progress import Reporter
+    from hydraflow.settings import Settings
 
 __all__ = ["main", "run"]
 
-_EPILOG = """
+_EXAMPLES = """
 \b
 Examples:
   hydraflow https://example.org/genome.fa.gz
@@ -31,15 +36,42 @@ Examples:
   hydraflow https://example.org/genome.fa.gz --stream | zcat | grep -c '^>'
   hydraflow https://example.org/x.bam --fifo x.pipe & samtools flagstat x.pipe
 
-\b
-Run the same command again after any failure: it goes on from the last checkpoint.
-Every setting can also come from the environment, as HYDRAFLOW_THREADS, HYDRAFLOW_MAX_WAIT, …
-(docs/configuration.md lists them all).
+A fetch that failed or was interrupted goes on from its last checkpoint when the same command is run again.
+"""
 
+_EXIT_CODES = """
 \b
 Exit codes: 0 done and verified, 2 usage, 3 refused by the server, 4 network, 5 integrity,
 6 storage, 7 remote file changed, 8 destination busy, 130/143 interrupted, 141 reader gone.
+Of several URLs that failed, the first one's; all are tried.
 """
+
+_STDOUT = 1
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _Command(click.Command):
+    """A command whose help tells of the settings too."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from hydraflow.settings import Settings
+
+        del ctx
+        _write(formatter, _EXAMPLES)
+        with formatter.section("Settings from the environment (docs/configuration.md)"):
+            formatter.write_dl(
+                [
+                    (f"HYDRAFLOW_{name.upper()}", field.description or "")
+                    for name, field in Settings.model_fields.items()
+                ]
+            )
+        _write(formatter, _EXIT_CODES)
+
+
+def _write(formatter: click.HelpFormatter, text: str) -> None:
+    formatter.write_paragraph()
+    with formatter.indentation():
+        formatter.write_text(text.strip())
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +92,15 @@ class _Options:
     overwrite: bool
 
 
-@click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("urls", metavar="URL...", nargs=-1, required=True)
-@click.option("-t", "--threads", type=int, metavar="N", help="Most connections at a time.  [default: 8]")
+@click.option("-t", "--threads", type=int, metavar="N", help="Most connections at a time.  [HYDRAFLOW_THREADS, or 8]")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="Where files go.  [default: download/]"
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where files go.  [HYDRAFLOW_OUTPUT, or download/]",
 )
 @click.option("-s", "--stream", is_flag=True, help="Write the bytes, in order, to standard output; nothing on disk.")
 @click.option(
@@ -74,7 +110,12 @@ class _Options:
 @click.option("-q", "--quiet", is_flag=True, help="Silent on success; errors are still printed.")
 @click.option("--md5", metavar="HEX", help="MD5 that the file must have.")
 @click.option("--digest", metavar="ALG:HEX", help="Digest that the file must have, e.g. sha256:9f86d08….")
-@click.option("-b", "--buffer", metavar="BYTES", help="Memory for streaming, e.g. 64MB.  [default: threads × 5 MB]")
+@click.option(
+    "-b",
+    "--buffer",
+    metavar="BYTES",
+    help="Memory for streaming, e.g. 64MB.  [HYDRAFLOW_BUFFER, or threads × 5 MB]",
+)
 @click.option("--json", is_flag=True, help="One JSON line per file on standard output.")
 @click.option("--header", multiple=True, metavar="'NAME: VALUE'", help="Add a request header (may be repeated).")
 @click.option("--no-resume", is_flag=True, help="Throw away what an earlier run left, and begin anew.")
@@ -90,25 +131,47 @@ def _command(context: click.Context, /, **values: Any) -> None:
     context.exit(_perform(_Options(**values)))
 
 
+# ── what the options mean ────────────────────────────────────────────────────────────────────────────────────────────
+
+
 def _perform(options: _Options) -> int:
     from hydraflow import progress
     from hydraflow.settings import load
 
-    digest = _check(options)
-    headers = _headers(options.header)
+    _check(options)
     settings = load(threads=options.threads, output=options.output, buffer=options.buffer)
     reporter = progress.choose(quiet=options.quiet, plain=options.no_ui)
+    task = _Task(options, _digest(options), _headers(options.header), settings, reporter)
     try:
-        if options.stream or options.fifo is not None:
-            target: int | Path = sys.stdout.fileno() if options.fifo is None else options.fifo
-            return _stream(options, target, digest, headers, settings, reporter)
-        return _fetch(options, digest, headers, settings, reporter)
+        return task.fetch() if options.fifo is None and not options.stream else task.stream()
+    except _Interrupted as interrupt:
+        reporter.close()
+        progress.say(_farewell(options, reporter.standing()))
+        return interrupt.exit_code
     finally:
         reporter.close()
 
 
-def _check(options: _Options) -> str | None:
-    """Refuse what cannot be meant; the digest that the options give."""
+def _check(options: _Options) -> None:
+    """Refuse what cannot be meant."""
+    streaming = options.stream or options.fifo is not None
+    if options.stream and options.fifo is not None:
+        raise ConfigurationError("--stream and --fifo exclude each other")
+    if options.json and options.stream:
+        raise ConfigurationError("--json and --stream both need standard output")
+    if streaming and options.output is not None:
+        raise ConfigurationError("--output has no meaning for a stream, which leaves nothing on disk")
+    if options.fifo is not None and len(options.urls) > 1:
+        raise ConfigurationError(
+            "a named pipe takes one URL", hint="Start one command for each, or use --stream to have one after another."
+        )
+    if (options.stream or options.json) and sys.stdout is None:
+        raise ConfigurationError("standard output is closed")
+    if options.stream and sys.stdout.isatty():
+        raise ConfigurationError("standard output is a terminal", hint="Pipe it into a program, or use --output.")
+
+
+def _digest(options: _Options) -> str | None:
     if options.md5 is not None and options.digest is not None:
         raise ConfigurationError("--md5 and --digest exclude each other")
     digest = f"md5:{options.md5}" if options.md5 is not None else options.digest
@@ -116,72 +179,88 @@ def _check(options: _Options) -> str | None:
         raise ConfigurationError(
             "one digest cannot be that of several URLs", hint="Write each URL with its own: URL#md5=HEX."
         )
-    if options.stream and options.fifo is not None:
-        raise ConfigurationError("--stream and --fifo exclude each other")
-    if options.json and options.stream:
-        raise ConfigurationError("--json and --stream both need standard output")
-    if options.stream and sys.stdout.isatty():
-        raise ConfigurationError("standard output is a terminal", hint="Pipe it into a program, or use --output.")
     return digest
 
 
 def _headers(lines: Sequence[str]) -> dict[str, str]:
-    headers = {}
+    # No message shows a line: it may be a credential, however it is spelt.
+    headers: dict[str, str] = {}
     for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon:
+        name, colon, value = (part.strip() for part in line.partition(":"))
+        if not colon or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
             raise ConfigurationError("a header is written 'Name: value'")
-        headers[name.strip()] = value.strip()
+        if name.lower() in (known.lower() for known in headers):
+            raise ConfigurationError(f"the header {name} is given twice")
+        headers[name] = value
     return headers
 
 
-def _fetch(options: _Options, digest: str | None, headers: dict[str, str], settings: Any, reporter: Any) -> int:
-    from hydraflow import api
-
-    def landed(name: str, outcome: FetchResult | HydraError) -> None:
-        _tell(options, reporter, name, outcome)
-
-    outcomes = api.fetch_all(
-        options.urls,
-        settings.output,
-        digest=digest,
-        headers=headers,
-        resume=not options.no_resume,
-        overwrite=options.overwrite,
-        on_progress=reporter.update,
-        on_outcome=landed,
-        settings=settings,
-    )
-    return next((outcome.exit_code for outcome in outcomes if isinstance(outcome, HydraError)), 0)
+# ── the work ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _stream(
-    options: _Options, target: int | Path, digest: str | None, headers: dict[str, str], settings: Any, reporter: Any
-) -> int:
-    """Several URLs follow each other in one stream; the first failure ends it, since the rest would be misplaced."""
-    from hydraflow import api
-    from hydraflow.core.urls import file_name
+@dataclass(frozen=True, slots=True)
+class _Task:
+    options: _Options
+    digest: str | None
+    headers: dict[str, str]
+    settings: Settings
+    reporter: Reporter
 
-    for url in options.urls:
-        name = file_name(url)
+    def fetch(self) -> int:
+        """All URLs into files; the first failure's code, after all were tried."""
+        from hydraflow import api, progress
+
         try:
-            result = api.pipe(
-                url, target, digest=digest, headers=headers, on_progress=reporter.update, settings=settings
+            outcomes = api.fetch_all(
+                self.options.urls,
+                self.settings.output,
+                digest=self.digest,
+                headers=self.headers,
+                resume=not self.options.no_resume,
+                overwrite=self.options.overwrite,
+                on_progress=self.reporter.update,
+                on_outcome=self._tell,
+                settings=self.settings,
             )
-        except HydraError as error:
-            _tell(options, reporter, name, error)
-            return error.exit_code
-        _tell(options, reporter, name, result)
-    return 0
+        except BaseExceptionGroup as group:
+            # What `_tell` raised, if nobody reads standard output any more.
+            raise group.exceptions[0] from None
+        if len(outcomes) > 1:
+            self.reporter.note(progress.totals(outcomes))
+        return next((outcome.exit_code for outcome in outcomes if isinstance(outcome, HydraError)), 0)
 
+    def stream(self) -> int:
+        """Several URLs one after another; the first failure ends it, since the rest would be misplaced."""
+        from hydraflow import api
+        from hydraflow.core.urls import file_name
 
-def _tell(options: _Options, reporter: Any, name: str, outcome: FetchResult | HydraError) -> None:
-    if isinstance(outcome, HydraError):
-        reporter.failed(outcome, name)
-    else:
-        reporter.finished(outcome, name)
-    if options.json:
-        click.echo(json.dumps(_as_json(name, outcome)))
+        fifo = self.options.fifo
+        if fifo is not None:
+            self.reporter.note(f"streaming into {fifo}, which must be opened within {self.settings.open_timeout:g} s")
+        for url in self.options.urls:
+            name = file_name(url)
+            try:
+                result = api.pipe(
+                    url,
+                    _STDOUT if fifo is None else fifo,
+                    digest=self.digest,
+                    headers=self.headers,
+                    on_progress=self.reporter.update,
+                    settings=self.settings,
+                )
+            except HydraError as error:
+                self._tell(name, error)
+                return error.exit_code
+            self._tell(name, result)
+        return 0
+
+    def _tell(self, name: str, outcome: FetchResult | HydraError) -> None:
+        if isinstance(outcome, HydraError):
+            self.reporter.failed(outcome, name)
+        else:
+            self.reporter.finished(outcome, name)
+        if self.options.json:
+            _print(json.dumps(_as_json(name, outcome)))
 
 
 def _as_json(name: str, outcome: FetchResult | HydraError) -> dict[str, Any]:
@@ -198,52 +277,76 @@ def _as_json(name: str, outcome: FetchResult | HydraError) -> dict[str, Any]:
     }
 
 
-class _Terminated(BaseException):
-    """SIGTERM has come."""
+def _print(line: str) -> None:
+    """A line on standard output, without a buffer that would fail again at the interpreter's end."""
+    view = memoryview(f"{line}\n".encode())
+    try:
+        while view:
+            view = view[os.write(_STDOUT, view) :]
+    except BrokenPipeError:
+        raise ReaderGoneError("the reader closed standard output") from None
+    except OSError as error:
+        raise StorageError.wrap(error, "cannot write to standard output") from error
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    del number, frame
-    raise _Terminated
+# ── the ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Interrupted(BaseException):
+    """A signal has come that asks to end. Not an `Exception`: nothing on the way may take it for a failure."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    from hydraflow.progress import show_cursor
+
+    del frame
+    # The transfer now flushes its checkpoint; whoever cannot wait for that sends a second signal.
+    show_cursor()
+    for each in _SIGNALS:
+        signal.signal(each, signal.SIG_DFL)
+    raise _Interrupted(number)
+
+
+def _farewell(options: _Options, standing: str) -> str:
+    stood = f"interrupted, {standing}" if standing else "interrupted"
+    if options.stream or options.fifo is not None:
+        return f"{stood}; a stream is not kept: the same command begins anew"
+    return f"{stood}; run the same command again to go on from there"
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command line and return its exit code; every failure is one line on standard error."""
-    signal.signal(signal.SIGTERM, _terminate)
-    handlers: list[tuple[type[BaseException], Callable[[Any], int]]] = [
-        (click.exceptions.Exit, lambda error: int(error.exit_code)),
-        (click.ClickException, _show_usage),
-        (HydraError, _show),
-        (KeyboardInterrupt, lambda _: _interrupted(130)),
-        (click.Abort, lambda _: _interrupted(130)),
-        (_Terminated, lambda _: _interrupted(143)),
-        (asyncio.CancelledError, lambda _: _interrupted(143)),
-        (BrokenPipeError, lambda _: 141),
-    ]
+    from hydraflow.progress import error_line, say
+
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, and jobs in the background, mean it
+            signal.signal(number, _interrupt)
     try:
         return int(_command.main(arguments, prog_name="hydraflow", standalone_mode=False) or 0)
-    except BaseException as error:
-        for kind, handle in handlers:
-            if isinstance(error, kind):
-                return handle(error)
-        raise
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.ClickException as error:
+        say(f"error: {_redacted(error.format_message())} Try 'hydraflow --help'.")
+        return error.exit_code
+    except HydraError as error:
+        say(error_line(error, ""))
+        return error.exit_code
+    except _Interrupted as interrupt:
+        say("interrupted")
+        return interrupt.exit_code
+    except BrokenPipeError:
+        return ReaderGoneError.exit_code
 
 
-def _show_usage(error: click.ClickException) -> int:
-    error.show()
-    return error.exit_code
+def _redacted(text: str) -> str:
+    """A message about options, which may have been mixed up with URLs."""
+    from hydraflow.core.urls import redact
 
-
-def _show(error: HydraError) -> int:
-    from hydraflow.progress import Quiet
-
-    Quiet().failed(error, "")
-    return error.exit_code
-
-
-def _interrupted(code: int) -> int:
-    sys.stderr.write("hydraflow: interrupted; run the same command again to go on from the checkpoint\n")
-    return code
+    return re.sub(r"\w+://\S+", lambda found: redact(found[0]), text)
 
 
 def main() -> NoReturn:

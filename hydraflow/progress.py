@@ -1,33 +1,53 @@
 """What people see while they wait: a live display on a terminal, plain lines elsewhere, nothing with `--quiet`.
 
-Everything goes to standard error.  Progress arrives from the engine's thread, at most ten times a second per file.
+Everything goes to standard error, every event on a line of its own that begins with `hydraflow:`.  Progress arrives
+from the engine's thread, at most ten times a second per file.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from hydraflow.errors import HydraError
 from hydraflow.models import FetchResult, Outcome, Phase, Progress, Verification
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import rich.progress
+    import rich.table
 
-    from hydraflow.errors import HydraError
-
-__all__ = ["Live", "Plain", "Quiet", "Reporter", "choose", "error_lines", "size_text", "summary"]
+__all__ = [
+    "Live",
+    "Plain",
+    "Quiet",
+    "Reporter",
+    "choose",
+    "error_line",
+    "say",
+    "show_cursor",
+    "size_text",
+    "summary",
+    "totals",
+]
 
 _STEP = 1000
 _LINE_EVERY = 10.0
+_SHOW_CURSOR = b"\x1b[?25h"
+#: For terminals and logs that cannot show the real ones.
+_PLAIN_SIGNS = str.maketrans({"→": "->", "…": "...", "×": "x"})
 
 
 class Reporter(Protocol):
-    """Tells a person how it goes."""
+    """Tells a person how it goes. All but `note` and `close` are called from the engine's thread."""
 
     def update(self, progress: Progress) -> None:
-        """A transfer has moved on. Called from another thread."""
+        """A transfer has moved on."""
         ...
 
     def finished(self, result: FetchResult, name: str) -> None:
@@ -38,8 +58,16 @@ class Reporter(Protocol):
         """A transfer has failed."""
         ...
 
+    def note(self, line: str) -> None:
+        """Something else worth knowing."""
+        ...
+
+    def standing(self) -> str:
+        """Where it stands, in half a sentence; empty if nothing has begun or all has ended."""
+        ...
+
     def close(self) -> None:
-        """Nothing more will come."""
+        """Nothing more will be shown."""
         ...
 
 
@@ -47,19 +75,37 @@ def choose(*, quiet: bool, plain: bool) -> Reporter:
     """The reporter that fits the options and the terminal."""
     if quiet:
         return Quiet()
-    return Plain() if plain or not sys.stderr.isatty() else Live()
+    return Plain() if plain or not _is_display() else Live()
+
+
+def _is_display() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
 
 
 class Quiet:
     """Errors only."""
 
-    def update(self, progress: Progress) -> None: ...
+    def __init__(self) -> None:
+        self._running: dict[str, Progress] = {}
 
-    def finished(self, result: FetchResult, name: str) -> None: ...
+    def update(self, progress: Progress) -> None:
+        self._running[progress.name] = progress
+
+    def finished(self, result: FetchResult, name: str) -> None:
+        del result
+        self._running.pop(name, None)
 
     def failed(self, error: HydraError, name: str) -> None:
-        for line in error_lines(error, name):
-            _say(line)
+        self._running.pop(name, None)
+        say(error_line(error, name))
+
+    def note(self, line: str) -> None: ...
+
+    def standing(self) -> str:
+        running = list(self._running.values())
+        if len(running) == 1:
+            return f"{running[0].name} at {_share(running[0])}"
+        return f"{len(running)} files at {size_text(sum(each.done for each in running))}" if running else ""
 
     def close(self) -> None: ...
 
@@ -68,73 +114,107 @@ class Plain(Quiet):
     """One line for each event, and one for each file every ten seconds."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, tuple[float, int]] = {}
+        super().__init__()
+        self._told: dict[str, tuple[float, int]] = {}
 
     def update(self, progress: Progress) -> None:
-        now = time.monotonic()
+        super().update(progress)
         if progress.message:
-            _say(f"{progress.name}: {progress.message}")
-        at, done = self._seen.setdefault(progress.url, (now, progress.done))
+            say(f"{progress.name}: {progress.message}")
+        now = time.monotonic()
+        at, done = self._told.setdefault(progress.name, (now, progress.done))
         if progress.phase is Phase.TRANSFERRING and now - at >= _LINE_EVERY:
-            self._seen[progress.url] = (now, progress.done)
-            _say(f"{progress.name}: {_so_far(progress, (progress.done - done) / (now - at))}")
+            self._told[progress.name] = (now, progress.done)
+            say(f"{progress.name}: {_so_far(progress, (progress.done - done) / (now - at))}")
 
     def finished(self, result: FetchResult, name: str) -> None:
-        _say(summary(result, name))
+        super().finished(result, name)
+        say(summary(result, name))
+
+    def note(self, line: str) -> None:
+        say(line)
 
 
 class Live(Quiet):
-    """Bars on a terminal, one per file in work, with messages above them."""
+    """Bars on a terminal, one per file in work, with messages above them; the bars go when it is over."""
 
     def __init__(self) -> None:
+        super().__init__()
         import rich.console
         import rich.progress as bars
 
         self._bars = bars.Progress(
             bars.TextColumn("{task.description}", table_column=_name_column()),
             bars.BarColumn(bar_width=None),
-            bars.DownloadColumn(),
-            bars.TransferSpeedColumn(),
-            bars.TimeRemainingColumn(compact=True),
-            bars.TextColumn("{task.fields[state]}", style="dim"),
+            bars.DownloadColumn(table_column=_narrow()),
+            bars.TransferSpeedColumn(table_column=_narrow()),
+            bars.TimeRemainingColumn(compact=True, table_column=_narrow()),
+            bars.TextColumn("{task.fields[state]}", style="dim", table_column=_narrow()),
             console=rich.console.Console(stderr=True),
             refresh_per_second=5,
             transient=True,
+            expand=True,
         )
         self._tasks: dict[str, rich.progress.TaskID] = {}
         self._guard = threading.Lock()
+        self._closed = False
         self._bars.start()
 
     def update(self, progress: Progress) -> None:
         with self._guard:
+            super().update(progress)
             if progress.message:
                 self._print(f"{progress.name}: {progress.message}", style="dim")
-            task = self._tasks.get(progress.url)
-            if task is None:
-                task = self._bars.add_task(_escape(progress.name), total=None, state="")
-                self._tasks[progress.url] = task
+            if not self._closed:
+                self._draw(progress)
+
+    def _draw(self, progress: Progress) -> None:
+        over = progress.phase in (Phase.DONE, Phase.FAILED)
+        task = self._tasks.get(progress.name)
+        if task is None:
+            if over:  # a file of no size: there was nothing to draw
+                return
+            task = self._bars.add_task(_escape(progress.name), total=None, state="")
+            self._tasks[progress.name] = task
+        if over:
+            self._bars.remove_task(self._tasks.pop(progress.name))
+        else:
             self._bars.update(task, completed=progress.done, total=progress.size, state=_state(progress))
-            if progress.phase in (Phase.DONE, Phase.FAILED):
-                self._bars.remove_task(self._tasks.pop(progress.url))
 
     def finished(self, result: FetchResult, name: str) -> None:
+        super().finished(result, name)
         self._print(summary(result, name))
 
     def failed(self, error: HydraError, name: str) -> None:
-        for line in error_lines(error, name):
-            self._print(line, style="red")
+        self._running.pop(name, None)
+        self._print(error_line(error, name), style="red")
+
+    def note(self, line: str) -> None:
+        self._print(line, style="dim")
 
     def close(self) -> None:
-        self._bars.stop()
+        with self._guard:
+            self._closed = True
+        with contextlib.suppress(OSError):
+            self._bars.stop()
 
     def _print(self, line: str, style: str | None = None) -> None:
-        self._bars.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+        with contextlib.suppress(OSError):  # the terminal is gone: the transfer need not be
+            text = _fit(f"hydraflow: {line}", self._bars.console.encoding)
+            self._bars.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def _name_column() -> rich.progress.Column:  # type: ignore[name-defined]
+def _name_column() -> rich.table.Column:
     from rich.table import Column
 
     return Column(overflow="ellipsis", no_wrap=True, max_width=32)
+
+
+def _narrow() -> rich.table.Column:
+    """A column that a narrow terminal cuts, and does not break into lines."""
+    from rich.table import Column
+
+    return Column(overflow="crop", no_wrap=True)
 
 
 def _escape(text: str) -> str:
@@ -144,17 +224,22 @@ def _escape(text: str) -> str:
 
 
 def _state(progress: Progress) -> str:
-    if progress.phase is Phase.TRANSFERRING:
-        return f"{progress.connections} connection{'s' if progress.connections != 1 else ''}"
-    return progress.phase.value
+    return _connections(progress) if progress.phase is Phase.TRANSFERRING else progress.phase.value
+
+
+def _connections(progress: Progress) -> str:
+    return f"{progress.connections} connection{'s' if progress.connections != 1 else ''}"
+
+
+def _share(progress: Progress) -> str:
+    """`3.1 MB of 9.4 MB (33 %)`, or what is known of it."""
+    if not progress.size:
+        return size_text(progress.done)
+    return f"{size_text(progress.done)} of {size_text(progress.size)} ({100 * progress.done // progress.size} %)"
 
 
 def _so_far(progress: Progress, rate: float) -> str:
-    parts = [size_text(progress.done)]
-    if progress.size:
-        parts[0] += f" of {size_text(progress.size)} ({100 * progress.done // progress.size} %)"
-    parts.append(f"{size_text(rate)}/s")
-    parts.append(f"{progress.connections} connection{'s' if progress.connections != 1 else ''}")
+    parts = [_share(progress), f"{size_text(rate)}/s", _connections(progress)]
     if progress.size and rate > 0:
         left = int((progress.size - progress.done) / rate)
         parts.append(f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left")
@@ -182,10 +267,19 @@ def _algorithm(result: FetchResult) -> str:
     return "" if result.digest is None else result.digest.algorithm
 
 
-def error_lines(error: HydraError, name: str) -> list[str]:
-    """The error in one line, and what to do next in a second one."""
+def totals(outcomes: Sequence[FetchResult | HydraError]) -> str:
+    """One line about several files."""
+    done = [outcome for outcome in outcomes if isinstance(outcome, FetchResult)]
+    failed = len(outcomes) - len(done)
+    size = size_text(sum(result.size for result in done))
+    return f"{len(outcomes)} files: {len(done)} done ({size})" + (f", {failed} failed" if failed else "")
+
+
+def error_line(error: HydraError, name: str) -> str:
+    """The error and what to do next, in one line."""
     about = f"{name}: " if name else ""
-    return [f"error: {about}{error}", *([f"hint: {error.hint}"] if error.hint else [])]
+    hint = f". {error.hint}" if error.hint else ""
+    return f"error: {about}{str(error).rstrip('.')}{hint}"
 
 
 def size_text(count: float) -> str:
@@ -197,7 +291,25 @@ def size_text(count: float) -> str:
     return f"{count:.2f} TB"
 
 
-def _say(line: str) -> None:
-    # One write call: lines of several processes on one terminal do not mix.
-    sys.stderr.write(f"hydraflow: {line}\n")
-    sys.stderr.flush()
+def say(line: str) -> None:
+    """Print a line, if anybody can still read it."""
+    if sys.stderr is None:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        # One write call: lines of several processes on one terminal do not mix.
+        sys.stderr.write(f"{_fit(f'hydraflow: {line}', sys.stderr.encoding)}\n")
+        sys.stderr.flush()
+
+
+def show_cursor() -> None:
+    """Give the terminal its cursor back: the display hides it, and a process may end before the display does."""
+    if sys.stderr is not None and _is_display():
+        with contextlib.suppress(OSError):
+            os.write(sys.stderr.fileno(), _SHOW_CURSOR)
+
+
+def _fit(line: str, encoding: str) -> str:
+    """The line with nothing in it that this encoding has no sign for."""
+    if "utf" in encoding.lower():
+        return line
+    return line.translate(_PLAIN_SIGNS).encode(encoding, errors="replace").decode(encoding)

@@ -17,7 +17,6 @@ from snakemake_interface_storage_plugins.exceptions import FileOrDirectoryNotFou
 from snakemake_interface_storage_plugins.io import IOCacheStorageInterface, Mtime  # type: ignore[import-untyped]
 from snakemake_interface_storage_plugins.storage_object import StorageObjectRead  # type: ignore[import-untyped]
 
-from hydraflow.adapters.store import timestamp
 from hydraflow.core import urls
 from hydraflow.errors import HydraError
 from hydraflow.snakemake import queries, retrieval
@@ -195,6 +194,8 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
         # A digest that is declared says whether it is the same file; a date that was touched must not cause a rerun.
         if self._target.digest is not None:
             return _PINNED
+        from hydraflow.adapters.store import timestamp  # noqa: PLC0415 - not needed for --version
+
         return max(timestamp(resource.validator.last_modified) or _PINNED, _PINNED)
 
     def _size(self, resource: Resource) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +160,11 @@ def test_call(call: Callable[[str, Path], FetchedFile], url: str, tmp_path: Path
 # What it does.
 
 
-def test_map_fetches_ten_files(origin: Origin, tmp_path: Path) -> None:
+def test_map_fetches_ten_files_over_few_connections(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYDRAFLOW_THREADS", "3")
+    origin.when().head_delay(0.05)
     names = [f"part-{n}.bin" for n in range(10)]
     contents = [name.encode() * 1000 for name in names]
     urls = [origin.add(f"/{name}", data) for name, data in zip(names, contents, strict=True)]
@@ -174,6 +177,7 @@ def test_map_fetches_ten_files(origin: Origin, tmp_path: Path) -> None:
     assert [file.path for file in files] == [tmp_path / "all" / name for name in names]
     assert [file.path.read_bytes() for file in files] == contents
     assert len(origin.ledger) == len(urls)
+    assert origin.peak_requests == origin.peak_connections == 3
 
 
 def test_a_second_run_fetches_nothing(origin: Origin, url: str, tmp_path: Path) -> None:
@@ -254,13 +258,3 @@ def test_secrets_show_nowhere(origin: Origin, tmp_path: Path, run_log: RunLog, t
     assert names[0].startswith("fetch-x.bin")
     assert run_log.lines
     assert not any("hush" in text for text in (*names, *run_log.lines))
-
-
-def test_transfers_share_one_engine(url: str, tmp_path: Path) -> None:
-    @flow
-    def some() -> None:
-        hydra_fetch.map([url] * 3, [tmp_path / f"{n}.bin" for n in range(3)]).result()
-
-    some()
-    engines = [thread.name for thread in threading.enumerate() if thread.name == "hydraflow-engine"]
-    assert engines == ["hydraflow-engine"]

@@ -176,6 +176,23 @@ def test_wildcards(workflow, origin):
         assert workflow.path(f"{name}.{digest}.out").read_bytes() == data[name]
 
 
+def test_a_token_for_a_tag(workflow, origin):
+    private, public = (origin.add(f"/{name}.bin", b"ACGT") for name in ("private", "public"))
+    workflow.write(
+        "storage lab:\n    provider='hydra',\n"
+        + rule_all("private", "public")
+        + rule("private", private).replace("storage.hydra", "storage.lab")
+        + rule("public", public)
+    )
+    code, said = workflow.run("--storage-hydra-token", "lab::hush")
+    assert code == 0, said
+    assert {record.headers.get("authorization") for record in origin.requests("/private.bin")} == {"Bearer hush"}
+    assert {record.headers.get("authorization") for record in origin.requests("/public.bin")} == {None}
+    code, said = workflow.run("--forceall", SNAKEMAKE_STORAGE_HYDRA_TOKEN="whist")
+    assert code == 0, said
+    assert origin.requests("/public.bin")[-1].headers["authorization"] == "Bearer whist"
+
+
 @pytest.mark.parametrize(
     ("expression", "complaint"),
     [

@@ -1,0 +1,41 @@
+"""Settings that make failures quick, and the two ways in which bytes leave."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from hydraflow import settings as hydraflow_settings
+from tests.faults.fronts import FileFront, StreamFront
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hydraflow.settings import Settings
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return hydraflow_settings.load(
+        threads=4, retry_delay=0.05, retry_delay_max=0.2, first_wait=1, max_wait=3, read_timeout=0.5, connect_timeout=2
+    )
+
+
+@pytest.fixture
+def file_front(tmp_path: Path, settings: Settings) -> FileFront:
+    directory = tmp_path / "files"
+    directory.mkdir()
+    return FileFront(directory, settings)
+
+
+@pytest.fixture
+def stream_front(settings: Settings) -> StreamFront:
+    return StreamFront(settings)
+
+
+@pytest.fixture(params=["file", "stream"])
+def front(
+    request: pytest.FixtureRequest, file_front: FileFront, stream_front: StreamFront
+) -> FileFront | StreamFront:
+    return file_front if request.param == "file" else stream_front
