@@ -46,7 +46,7 @@ Exit codes: 0 done and verified, 2 usage, 3 refused by the server, 4 network, 5 
 Of several URLs that failed, the first one's; all are tried.
 """
 
-_STDOUT = 1
+_STDOUT, _STDERR = 1, 2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -286,7 +286,7 @@ def _print(line: str) -> None:
     except BrokenPipeError:
         raise ReaderGoneError("the reader closed standard output") from None
     except OSError as error:
-        raise StorageError.wrap(error, "cannot write to standard output") from error
+        raise StorageError(f"cannot write to standard output: {error.strerror}", code=error.errno) from error
 
 
 # ── the ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -315,13 +315,15 @@ def _farewell(options: _Options, standing: str) -> str:
     stood = f"interrupted, {standing}" if standing else "interrupted"
     if options.stream or options.fifo is not None:
         return f"{stood}; a stream is not kept: the same command begins anew"
-    return f"{stood}; run the same command again to go on from there"
+    without = " without --no-resume" if options.no_resume else ""
+    return f"{stood}; run the same command again{without} to go on"
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command line and return its exit code; every failure is one line on standard error."""
     from hydraflow.progress import error_line, say
 
+    _occupy_standard_descriptors()
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, and jobs in the background, mean it
             signal.signal(number, _interrupt)
@@ -340,6 +342,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return interrupt.exit_code
     except BrokenPipeError:
         return ReaderGoneError.exit_code
+
+
+def _occupy_standard_descriptors() -> None:
+    """Where one of 0, 1, 2 is closed, the next file to be opened would take its number, and the prints meant for it."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        os.set_inheritable(fd, True)
+    os.close(fd)
 
 
 def _redacted(text: str) -> str:

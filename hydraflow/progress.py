@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import rich.progress
-    import rich.table
 
 __all__ = [
     "Live",
@@ -38,6 +37,7 @@ __all__ = [
 
 _STEP = 1000
 _LINE_EVERY = 10.0
+_NARROW = 64
 _SHOW_CURSOR = b"\x1b[?25h"
 #: For terminals and logs that cannot show the real ones.
 _PLAIN_SIGNS = str.maketrans({"→": "->", "…": "...", "×": "x"})
@@ -105,7 +105,7 @@ class Quiet:
         running = list(self._running.values())
         if len(running) == 1:
             return f"{running[0].name} at {_share(running[0])}"
-        return f"{len(running)} files at {size_text(sum(each.done for each in running))}" if running else ""
+        return f"{len(running)} files unfinished at {size_text(sum(each.done for each in running))}" if running else ""
 
     def close(self) -> None: ...
 
@@ -143,17 +143,9 @@ class Live(Quiet):
         import rich.console
         import rich.progress as bars
 
+        console = rich.console.Console(stderr=True)
         self._bars = bars.Progress(
-            bars.TextColumn("{task.description}", table_column=_name_column()),
-            bars.BarColumn(bar_width=None),
-            bars.DownloadColumn(table_column=_narrow()),
-            bars.TransferSpeedColumn(table_column=_narrow()),
-            bars.TimeRemainingColumn(compact=True, table_column=_narrow()),
-            bars.TextColumn("{task.fields[state]}", style="dim", table_column=_narrow()),
-            console=rich.console.Console(stderr=True),
-            refresh_per_second=5,
-            transient=True,
-            expand=True,
+            *_columns(console.width), console=console, refresh_per_second=5, transient=True, expand=True
         )
         self._tasks: dict[str, rich.progress.TaskID] = {}
         self._guard = threading.Lock()
@@ -204,17 +196,20 @@ class Live(Quiet):
             self._bars.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def _name_column() -> rich.table.Column:
+def _columns(width: int) -> list[rich.progress.ProgressColumn]:
+    """Name, bar, amount, rate, time left and state; in a narrow terminal the first ones that have room."""
+    import rich.progress as bars
     from rich.table import Column
 
-    return Column(overflow="ellipsis", no_wrap=True, max_width=32)
+    def column(max_width: int | None = None) -> Column:
+        return Column(no_wrap=True, overflow="ellipsis", max_width=max_width)
 
-
-def _narrow() -> rich.table.Column:
-    """A column that a narrow terminal cuts, and does not break into lines."""
-    from rich.table import Column
-
-    return Column(overflow="crop", no_wrap=True)
+    amount = [bars.DownloadColumn(table_column=column()), bars.TransferSpeedColumn(table_column=column())]
+    name = bars.TextColumn("{task.description}", table_column=column(max(8, min(32, width - 34))))
+    if width < _NARROW:
+        return [name, *amount]
+    state = bars.TextColumn("{task.fields[state]}", style="dim", table_column=column())
+    return [name, bars.BarColumn(None), *amount, bars.TimeRemainingColumn(compact=True, table_column=column()), state]
 
 
 def _escape(text: str) -> str:

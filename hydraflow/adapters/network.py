@@ -217,6 +217,7 @@ class _Connection:
     def __init__(self, sock: _Socket) -> None:
         self._socket = sock
         self._h11 = h11.Connection(h11.CLIENT, max_incomplete_event_size=_HEAD_LIMIT)
+        self._at_end = False
         self.idle_since = 0.0
 
     def reusable(self, now: float) -> bool:
@@ -252,8 +253,6 @@ class _Connection:
                 if informational > _INFORMATIONAL_LIMIT:
                     raise _fail(FailureKind.PROTOCOL, "too many informational answers (1xx)")
                 continue
-            if isinstance(event, h11.ConnectionClosed):
-                raise _fail(FailureKind.DROPPED, "connection closed before an answer came")
             self._h11.receive_data(await self.receive(buffer))
 
     def _direct_length(self, method: str, response: h11.Response) -> int | None:
@@ -270,14 +269,16 @@ class _Connection:
         try:
             return self._h11.next_event()
         except h11.RemoteProtocolError as error:
-            text = str(error)
             # A peer that goes away in the middle is a broken protocol to h11; to us, something to resume from.
-            kind = FailureKind.DROPPED if "peer closed" in text else FailureKind.PROTOCOL
-            raise _fail(kind, text) from error
+            if self._at_end:
+                raise _fail(FailureKind.DROPPED, "connection closed in the middle of an answer") from error
+            raise _fail(FailureKind.PROTOCOL, str(error)) from error
 
     async def receive(self, buffer: memoryview) -> bytes:
         """Bytes from the socket, at most the buffer's size; empty at the end."""
-        return bytes(buffer[: await self._socket.read_into(buffer)])
+        data = bytes(buffer[: await self._socket.read_into(buffer)])
+        self._at_end = not data
+        return data
 
     async def read_into(self, view: memoryview) -> int:
         """Body bytes past h11."""

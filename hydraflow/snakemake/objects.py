@@ -194,7 +194,7 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
         # A digest that is declared says whether it is the same file; a date that was touched must not cause a rerun.
         if self._target.digest is not None:
             return _PINNED
-        from hydraflow.adapters.store import timestamp  # noqa: PLC0415 - not needed for --version
+        from hydraflow.adapters.store import timestamp
 
         return max(timestamp(resource.validator.last_modified) or _PINNED, _PINNED)
 

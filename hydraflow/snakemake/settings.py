@@ -34,7 +34,7 @@ class StorageProviderSettings(StorageProviderSettingsBase):  # type: ignore[misc
         metadata={
             "help": "Token sent as 'Authorization: Bearer TOKEN' to the server of each URL that this provider is "
             "asked for, and never on to where that server redirects. For servers that must not see each other's "
-            "tokens use tags.",
+            "tokens, use one tag for each.",
             "type": str,
             "env_var": True,
             "metavar": "TOKEN",

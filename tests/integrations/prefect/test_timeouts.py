@@ -59,7 +59,7 @@ def test_the_retry_resumes(
     stall = origin.when(request=1).stall(after=300_000)
     start = time.monotonic()
     file = run(url, tmp_path / "x.bin")
-    assert TIMEOUT < time.monotonic() - start < TIMEOUT + 1.5
+    assert TIMEOUT < time.monotonic() - start < 10  # the network's own timeout is 30 s
     assert stall.fired == 1
     assert any("timed out" in line and "Retry 1/1" in line for line in run_log.lines)
     assert file.path.read_bytes() == DATA

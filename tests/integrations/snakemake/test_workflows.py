@@ -179,10 +179,10 @@ def test_wildcards(workflow, origin):
 def test_a_token_for_a_tag(workflow, origin):
     private, public = (origin.add(f"/{name}.bin", b"ACGT") for name in ("private", "public"))
     workflow.write(
-        "storage lab:\n    provider='hydra',\n"
+        "storage lab:\n    provider='hydra',\nstorage open:\n    provider='hydra',\n"
         + rule_all("private", "public")
         + rule("private", private).replace("storage.hydra", "storage.lab")
-        + rule("public", public)
+        + rule("public", public).replace("storage.hydra", "storage.open")
     )
     code, said = workflow.run("--storage-hydra-token", "lab::hush")
     assert code == 0, said

@@ -1,0 +1,64 @@
+"""A terminal of the size that a test wants: bytes in, lines out. Knows what rich sends, and refuses what it does not."""
+
+from __future__ import annotations
+
+import re
+
+_TOKEN = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])|\x1b(.)|([\r\n\b])|([^\x1b\r\n\b]+)", re.DOTALL)
+
+
+class Screen:
+    """Lines as they stand after all that was fed; `cursor_shown` as a terminal would have it.
+
+    Lines longer than `columns` wrap, as they do on a terminal, so that moving up by too few lines leaves garbage.
+    """
+
+    def __init__(self, columns: int) -> None:
+        self.cursor_shown = True
+        self.coloured = False
+        self._columns = columns
+        self._lines = [""]
+        self._row = self._column = 0
+
+    @property
+    def text(self) -> str:
+        return "\n".join(line.rstrip() for line in self._lines).rstrip()
+
+    def feed(self, data: bytes) -> None:
+        for parameters, command, escape, control, text in _TOKEN.findall(data.decode()):
+            if command:
+                self._command(parameters, command)
+            elif control:
+                self._control(control)
+            elif text:
+                self._put(text)
+            else:
+                raise AssertionError(f"unexpected escape sequence: {escape!r}")
+
+    def _command(self, parameters: str, command: str) -> None:
+        count = int(parameters) if parameters.isdigit() else 1
+        match command:
+            case "m":
+                self.coloured |= any(30 <= int(code) <= 107 for code in parameters.split(";") if code)
+            case "A":
+                self._row = max(0, self._row - count)
+            case "K":
+                self._lines[self._row] = "" if parameters == "2" else self._lines[self._row][: self._column]
+            case "h" | "l" if parameters == "?25":
+                self.cursor_shown = command == "h"
+            case _:
+                raise AssertionError(f"unexpected control sequence: {parameters!r} {command!r}")
+
+    def _control(self, control: str) -> None:
+        if control == "\n":
+            self._row += 1
+            self._lines += [""] * (self._row + 1 - len(self._lines))
+        self._column = 0
+
+    def _put(self, text: str) -> None:
+        for char in text:
+            if self._column == self._columns:
+                self._control("\n")
+            line = self._lines[self._row].ljust(self._column)
+            self._lines[self._row] = line[: self._column] + char + line[self._column + 1 :]
+            self._column += 1
