@@ -20,6 +20,7 @@ from hydraflow.adapters.network import EXTENSION, Body, DirectTransport, Transpo
 from hydraflow.core import urls
 from hydraflow.core.responses import Ask
 from hydraflow.core.retry import Failure, FailureKind
+from hydraflow.errors import ConfigurationError
 from hydraflow.models import Head
 from hydraflow.settings import Settings
 
@@ -180,14 +181,26 @@ class _Router(httpx.AsyncBaseTransport):
     def _context(self) -> ssl.SSLContext:
         # Reading the certificate bundle takes 35 ms: only those pay who use TLS.
         if self._tls is None:
-            self._tls = httpx.create_ssl_context()
-            self._tls.set_alpn_protocols(["http/1.1"])
+            self._tls = _tls_context(self._settings)
         return self._tls
 
     async def aclose(self) -> None:
         await self._direct.aclose()
         for transport in self._ordinary.values():
             await transport.aclose()
+
+
+def _tls_context(settings: Settings) -> ssl.SSLContext:
+    context = httpx.create_ssl_context()
+    try:
+        if settings.ca_file is not None:
+            context.load_verify_locations(settings.ca_file)
+        if settings.client_cert is not None:
+            context.load_cert_chain(settings.client_cert)
+    except (OSError, ssl.SSLError) as error:
+        name = "ca_file" if settings.client_cert is None else "ca_file or client_cert"
+        raise ConfigurationError(f"cannot use the certificates of {name}: {error.strerror or error}") from error
+    return context
 
 
 def _proxy(url: httpx.URL) -> str | None:
