@@ -5,6 +5,7 @@ Standard output carries bytes (`--stream`) or JSON (`--json`) and nothing else; 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -139,6 +140,8 @@ def _perform(options: _Options) -> int:
     from hydraflow.settings import load
 
     _check(options)
+    if not options.stream and options.fifo is None:
+        _check_names(options.urls)
     settings = load(threads=options.threads, output=options.output, buffer=options.buffer)
     reporter = progress.choose(quiet=options.quiet, plain=options.no_ui)
     task = _Task(options, _digest(options), _headers(options.header), settings, reporter)
@@ -169,6 +172,19 @@ def _check(options: _Options) -> None:
         raise ConfigurationError("standard output is closed")
     if options.stream and sys.stdout.isatty():
         raise ConfigurationError("standard output is a terminal", hint="Pipe it into a program, or use --output.")
+
+
+def _check_names(urls: Sequence[str]) -> None:
+    """A locale without UTF-8 may have no spelling for a file's name: better known before the transfer than after."""
+    from hydraflow.core.urls import file_name
+
+    for name in map(file_name, urls):
+        try:
+            os.fsencode(name)
+        except UnicodeEncodeError:
+            raise ConfigurationError(
+                f"the file name {name!a} cannot be spelt in this locale", hint="Set LC_ALL=C.UTF-8."
+            ) from None
 
 
 def _digest(options: _Options) -> str | None:
@@ -324,6 +340,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     from hydraflow.progress import error_line, say
 
     _occupy_standard_descriptors()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # the help has signs that not every locale has
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, and jobs in the background, mean it
             signal.signal(number, _interrupt)

@@ -31,6 +31,8 @@ __all__ = ["Engine", "Job", "Order"]
 
 _TICK = 0.05
 _PROGRESS_INTERVAL = 0.1
+#: Longest wait, in seconds, for the end of a body whose bytes have all come.
+_END_WAIT = 1.0
 
 _PHASES = {
     State.PROBING: Phase.CONNECTING,
@@ -94,7 +96,7 @@ class Engine:
             job.wake.set()
 
     async def probe(self, order: Order) -> Resource:
-        """Ask what is there, with one request of which no body is read, tried again as a transfer's would be.
+        """Ask what is there, with a request for one byte, tried again as a transfer's would be.
 
         Raises:
             HydraError: the server refuses or cannot be reached.
@@ -103,9 +105,12 @@ class Engine:
         whole = False
         for attempt in itertools.count(1):
             try:
-                ask = Ask() if whole else Ask(0, LeasePolicy().first)
+                ask = Ask() if whole else Ask(0, 1)
                 async with self.transport.open(order.url, ask, headers=order.headers) as response:
                     head = response.head
+                    if head.status == 206:
+                        await response.read_into(memoryview(bytearray(2)))
+                        await _end(response)  # so that the transfer can use the connection
                 verdict = responses.introduce(head, ask, url=shown, final_url=head.url, now=time.time())
             except TransportFailure as error:
                 verdict = responses.Refused(error.failure)
@@ -183,6 +188,7 @@ class Job:
                     await self._sink.checkpoint(self._planner.received)
             raise
         finally:
+            self._transfer.abandon(time.monotonic())
             await self._sink.close(keep=keep, error=error)
             self._report(force=True)
 
@@ -281,8 +287,8 @@ class Job:
                 lease.position += count
         finally:
             cursor.close()
-        if lease.position == (ask.stop if ask.stop is not None else self._planner.size):
-            await response.finish()
+        if lease.position in (ask.stop, self._planner.size):
+            await _end(response)
 
     async def _more_claims(self, response: Response) -> tuple[Claim, ...]:
         """A partial answer's Content-MD5 may be the part's: ask by HEAD what the whole file's is."""
@@ -392,6 +398,13 @@ class Job:
             http_version=resource.http_version,
             elapsed=time.monotonic() - self._begun,
         )
+
+
+async def _end(response: Response) -> None:
+    """All bytes asked for are here: what is wrong behind them costs the connection, and nothing else."""
+    with suppress(TransportFailure, TimeoutError):
+        async with asyncio.timeout(_END_WAIT):
+            await response.finish()
 
 
 def _check_end(lease: Lease) -> None:

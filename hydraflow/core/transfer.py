@@ -279,6 +279,12 @@ class Transfer:
         """Nothing more will happen."""
         return self.state in (State.DONE, State.FAILED)
 
+    def abandon(self, now: float) -> None:
+        """The caller has gone: give every place back. There are no commands, since nobody would carry them out."""
+        if not self.finished():
+            self._drop_all(now)
+            self.state = State.FAILED
+
     def wake_at(self, now: float) -> float | None:
         """When a `Ticked` is due at the latest, in monotonic seconds; None if only other events can help."""
         if self.state not in (State.PROBING, State.FETCHING):

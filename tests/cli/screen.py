@@ -1,4 +1,4 @@
-"""A terminal of the size that a test wants: bytes in, lines out. Knows what rich sends, and refuses what it does not."""
+"""A terminal of the width that a test wants: bytes in, lines out.  What it does not know it refuses."""
 
 from __future__ import annotations
 

@@ -35,7 +35,5 @@ def stream_front(settings: Settings) -> StreamFront:
 
 
 @pytest.fixture(params=["file", "stream"])
-def front(
-    request: pytest.FixtureRequest, file_front: FileFront, stream_front: StreamFront
-) -> FileFront | StreamFront:
+def front(request: pytest.FixtureRequest, file_front: FileFront, stream_front: StreamFront) -> FileFront | StreamFront:
     return file_front if request.param == "file" else stream_front

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
+
+from workflows.count_records import count
 
 if TYPE_CHECKING:
     from lab.nginx import Nginx
@@ -41,3 +46,16 @@ def test_counts(nginx: Nginx, samples: Samples, tmp_path: Path) -> None:
         f"records: {samples.records}",
     ]
     assert (tmp_path / "data" / "genome.fa.gz").read_bytes() == samples.read("genome.fa.gz")
+
+
+def test_no_record_is_a_count_and_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "empty.fa.gz"
+    path.write_bytes(gzip.compress(b"ACGT\n"))
+    assert count.fn(path) == 0
+
+
+def test_a_broken_file_is_an_error_and_no_count(tmp_path: Path) -> None:
+    path = tmp_path / "cut.fa.gz"
+    path.write_bytes(gzip.compress(b">one\nACGT\n" * 1000)[:-20])
+    with pytest.raises(subprocess.CalledProcessError):
+        count.fn(path)

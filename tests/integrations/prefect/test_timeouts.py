@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prefect import flow
 
+from hydraflow.adapters.store import Store
 from hydraflow.prefect import FetchedFile, hydra_fetch
 
 if TYPE_CHECKING:
@@ -51,7 +52,20 @@ MODES = pytest.mark.parametrize(
 )
 
 
+@pytest.fixture
+def slow_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transfer takes its time to give up its destination: a retry that does not wait for it meets it."""
+    close = Store.close
+
+    def later(self: Store) -> None:
+        time.sleep(0.3)
+        close(self)
+
+    monkeypatch.setattr(Store, "close", later)
+
+
 @MODES
+@pytest.mark.usefixtures("slow_close")
 def test_the_retry_resumes(
     origin: Origin, tmp_path: Path, run: Callable[[str, Path], FetchedFile], run_log: RunLog
 ) -> None:

@@ -1,0 +1,1 @@
+"""Clients that are no program of their own, as scripts."""

@@ -1,0 +1,204 @@
+"""The table of exit codes, one real process for each row."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import time
+
+import pytest
+
+WRONG = "0" * 32
+
+
+def test_done_and_verified(hydraflow, origin, data):
+    url = origin.add("/x.bin", data)
+    ran = hydraflow(url, "--digest", f"sha256:{hashlib.sha256(data).hexdigest()}", "-o", "d")
+    assert ran.code == 0
+    assert (hydraflow.directory / "d/x.bin").read_bytes() == data
+    assert hydraflow.left() == ["d", "d/x.bin"]
+    assert "verified sha256 (caller)" in ran.stderr
+
+
+def test_done_with_nginx(hydraflow, nginx, samples):
+    ran = hydraflow(f"{nginx.url}/genome.fa.gz#sha256={samples.sha256['genome.fa.gz']}")
+    assert ran.code == 0
+    assert (hydraflow.directory / "download/genome.fa.gz").read_bytes() == samples.read("genome.fa.gz")
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 418])
+def test_refused_by_the_server(hydraflow, origin, data, status):
+    url = origin.add("/x.bin", data)
+    origin.when().status(status)
+    ran = hydraflow(url)
+    assert ran.code == 3
+    assert f"x.bin: {status} " in ran.error
+    assert len(origin.ledger) == 1, "a refusal is not asked for again"
+    assert "download/x.bin" not in hydraflow.left()
+
+
+def test_connection_refused(hydraflow):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        begun = time.monotonic()
+        ran = hydraflow(f"http://127.0.0.1:{port}/x.bin", environment={"HYDRAFLOW_FIRST_WAIT": "0.5"})
+        assert time.monotonic() - begun < 5
+    assert ran.code == 4
+    assert "x.bin: cannot connect" in ran.error
+
+
+def test_patience_spent(hydraflow, origin, data):
+    url = origin.add("/x.bin", data)
+    busy = origin.when()
+    busy.status(503)
+    ran = hydraflow(url, environment={"HYDRAFLOW_MAX_WAIT": "0.5"})
+    assert ran.code == 4
+    assert "max_wait is 0.5 s" in ran.error
+    assert busy.fired > 1
+
+
+@pytest.mark.parametrize("given", ["--md5", "--digest", "#"])
+def test_wrong_digest(hydraflow, origin, data, given):
+    url = origin.add("/x.bin", data)
+    arguments = {"--md5": [url, "--md5", WRONG], "--digest": [url, "--digest", f"md5:{WRONG}"]}
+    ran = hydraflow(*arguments.get(given, [f"{url}#md5={WRONG}"]), "-o", "d")
+    assert ran.code == 5
+    assert WRONG in ran.error
+    assert hashlib.md5(data).hexdigest() in ran.error
+    assert hydraflow.left() == ["d"], "neither file nor state"
+
+
+def test_wrong_size(hydraflow, origin, data):
+    ran = hydraflow(f"{origin.add('/x.bin', data)}#size=7", "-o", "d")
+    assert ran.code == 5
+    assert "expected 7 bytes" in ran.error
+    assert hydraflow.left() == ["d"]
+
+
+def test_directory_that_cannot_be_written(hydraflow, origin, data):
+    directory = hydraflow.directory / "locked"
+    directory.mkdir(mode=0o500)
+    place = "/proc" if os.geteuid() == 0 else directory  # root may write everywhere else
+    ran = hydraflow(origin.add("/x.bin", data), "-o", place)
+    assert ran.code == 6
+    assert "cannot prepare" in ran.error
+
+
+def test_directory_that_is_a_file(hydraflow, origin, data):
+    (hydraflow.directory / "file").write_text("mine")
+    ran = hydraflow(origin.add("/x.bin", data), "-o", "file")
+    assert ran.code == 6
+    assert (hydraflow.directory / "file").read_text() == "mine"
+
+
+def test_other_file_at_the_destination(hydraflow, origin, data):
+    (hydraflow.directory / "x.bin").write_text("mine")
+    ran = hydraflow(origin.add("/x.bin", data), "-o", ".")
+    assert ran.code == 6
+    assert "--overwrite" in ran.error
+    assert (hydraflow.directory / "x.bin").read_text() == "mine"
+
+
+def test_resource_that_never_keeps_still(hydraflow, origin, data):
+    url = origin.add("/x.bin", data * 3)
+    for request in range(2, 40):
+        origin.when(request=request).replace(data * 3, etag=f'"v{request}"')
+    ran = hydraflow(url, "-t", 1, "-o", "d")
+    assert ran.code == 7
+    assert "the remote file changed" in ran.error
+    assert "d/x.bin" not in hydraflow.left()
+
+
+def test_resource_that_changes_in_mid_stream(hydraflow, origin, data):
+    """What a reader has got cannot be taken back, and nothing of another version may follow it."""
+    old, new = data * 3, data[::-1] * 3
+    url = origin.add("/x.bin", old)
+    changed = origin.when(request=3).replace(new, etag='"v2"').head_delay(0.3)
+    ran = hydraflow(url, "--stream", "-t", 1, "-b", "1MB")
+    assert ran.code == 7
+    assert changed.fired == 1
+    assert 0 < len(ran.stdout) < len(old)
+    assert old.startswith(ran.stdout)
+
+
+def test_busy_destination(hydraflow, origin, data, wait_for):
+    url = origin.add("/x.bin", data)
+    origin.when(request=1).slow(100_000)
+    first = hydraflow.start(url, "-o", "d")
+    wait_for(lambda: origin.bytes_served() > 0)
+    second = hydraflow(url, "-o", "d")
+    assert second.code == 8
+    assert "another process is writing d/x.bin" in second.error
+    assert first.poll() is None
+
+
+USAGE = [
+    [],
+    ["--no-such-option", "URL"],
+    ["URL", "-t", "many"],
+    ["URL", "-t", "0"],
+    ["URL", "-b", "ten"],
+    ["URL", "-b", "10"],
+    ["URL", "--md5", "xyz"],
+    ["URL", "--digest", "sha256"],
+    ["URL", "--md5", WRONG, "--digest", f"md5:{WRONG}"],
+    ["URL", "URL/2", "--md5", WRONG],
+    ["URL", "--stream", "--fifo", "pipe"],
+    ["URL", "--stream", "--json"],
+    ["URL", "--stream", "-o", "d"],
+    ["URL", "--fifo", "pipe", "-o", "d"],
+    ["URL", "URL/2", "--fifo", "pipe"],
+    ["URL", "--header", "nonsense"],
+    ["URL", "--header", "Range: bytes=0-1"],
+    ["URL", "--header", "A: 1", "--header", "a: 2"],
+    ["URL#sha256=12"],
+    ["URL#colour=red"],
+    ["ftp://127.0.0.1/x.bin"],
+    ["/etc/passwd"],
+    [""],
+    ["URL", "URL"],
+    ["URL", "URL?again"],
+]
+
+
+@pytest.mark.parametrize("arguments", USAGE, ids=lambda arguments: " ".join(arguments)[:60] or "nothing")
+def test_usage(hydraflow, origin, data, arguments):
+    url = origin.add("/x.bin", data)
+    ran = hydraflow(*(argument.replace("URL", url) for argument in arguments))
+    assert ran.code == 2
+    assert ran.error == ran.lines[0]
+    assert len(ran.lines) == 1
+    assert not origin.ledger, "nothing may be asked for"
+    assert hydraflow.left() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HYDRAFLOW_THREADS", "many"), ("HYDRAFLOW_MAX_WAIT", "-1"), ("HYDRAFLOW_BUFFER", "1"), ("HYDRAFLOW_HTTP2", "?")],
+)
+def test_bad_setting(hydraflow, origin, data, name, value):
+    ran = hydraflow(origin.add("/x.bin", data), environment={name: value})
+    assert ran.code == 2
+    assert name in ran.error
+    assert not origin.ledger
+
+
+def test_reader_gone(hydraflow, origin, data):
+    """`| head -c 10`: over within a second, and no traceback."""
+    url = origin.add("/x.bin", data * 10)
+    process = hydraflow.start(url, "--stream")
+    assert len(process.stdout.read(10)) == 10
+    process.stdout.close()
+    begun = time.monotonic()
+    code = process.wait(timeout=10)
+    assert time.monotonic() - begun < 1
+    assert code == 141
+    assert process.stderr.read().decode().startswith("hydraflow: error: x.bin: the reader closed the pipe")
+
+
+def test_reader_gone_in_a_shell(hydraflow, origin, data):
+    url = origin.add("/x.bin", data * 10)
+    ran = hydraflow.shell('hydraflow "$URL" --stream | head -c 10; echo " ${PIPESTATUS[0]}"', URL=url)
+    assert ran.stdout == data[:10] + b" 141\n"

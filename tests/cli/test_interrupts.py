@@ -1,0 +1,150 @@
+"""A signal ends the command at once, with a checkpoint, one line on how to go on, and a rerun that does."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+
+import pytest
+
+from hydraflow import cli
+
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+PROMPT = 1.0  # seconds
+
+
+def interrupt(hydraflow, process, number=signal.SIGINT):
+    """Send the signal; the command must end within a second."""
+    begun = time.monotonic()
+    process.send_signal(number)
+    ran = hydraflow.finish(process)
+    assert time.monotonic() - begun < PROMPT
+    return ran
+
+
+@pytest.fixture
+def slow(origin, data):
+    """A file that takes seconds, until `origin.rules` is cleared."""
+    origin.when().slow(300_000)
+    return origin.add("/x.bin", data)
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_interrupted_and_resumed(hydraflow, origin, slow, data, wait_for, number):
+    process = hydraflow.start(slow, "-o", "d")
+    wait_for(lambda: origin.bytes_served() > 300_000)
+    ran = interrupt(hydraflow, process, number)
+    assert ran.code == CODES[number]
+    [line] = ran.lines
+    told = re.fullmatch(
+        r"interrupted, x\.bin at (\d+\.\d) [kM]B of 3\.1 MB \(\d+ %\); run the same command again to go on", line
+    )
+    assert told, line
+    assert "d/.x.bin.hydra/journal" in hydraflow.left()
+    assert "d/x.bin" not in hydraflow.left()
+
+    origin.rules.clear()
+    again = hydraflow(slow, "-o", "d", "--json")
+    assert again.code == 0
+    result = json.loads(again.stdout)
+    assert result["outcome"] == "resumed"
+    assert result["bytes_from_checkpoint"] > 100_000
+    assert result["bytes_from_checkpoint"] + result["bytes_from_network"] == len(data)
+    assert (hydraflow.directory / "d/x.bin").read_bytes() == data
+    assert hydraflow.left() == ["d", "d/x.bin"]
+
+
+def test_no_resume_is_said(hydraflow, origin, slow, wait_for):
+    process = hydraflow.start(slow, "--no-resume")
+    wait_for(lambda: origin.bytes_served() > 100_000)
+    assert "run the same command again without --no-resume to go on" in interrupt(hydraflow, process).stderr
+
+
+def test_several_files(hydraflow, origin, slow, data, wait_for):
+    small = origin.add("/small.bin", b"x")
+    other = origin.add("/y.bin", data)
+    process = hydraflow.start(small, slow, other)
+    wait_for(lambda: origin.bytes_served("/y.bin") > 100_000 and "download/small.bin" in hydraflow.left())
+    ran = interrupt(hydraflow, process)
+    assert ran.code == 130
+    assert re.match(r"interrupted, 2 files unfinished at \d", ran.lines[-1])
+
+
+@pytest.mark.parametrize("arguments", [["--quiet"], ["-nu"], ["--json"]])
+def test_in_every_mode(hydraflow, origin, slow, wait_for, arguments):
+    process = hydraflow.start(slow, *arguments)
+    wait_for(lambda: origin.bytes_served() > 0)
+    ran = interrupt(hydraflow, process, signal.SIGTERM)
+    assert (ran.code, ran.stdout) == (143, b"")
+    assert ran.stderr.count("\n") == 1
+    assert ran.lines[0].startswith("interrupted")
+
+
+@pytest.mark.parametrize("wait", ["for the head", "for a byte", "after a failure"])
+def test_while_waiting(hydraflow, origin, data, wait_for, wait):
+    url = origin.add("/x.bin", data)
+    rule = origin.when()
+    match wait:
+        case "for the head":
+            rule.head_delay(20)
+        case "for a byte":
+            rule.stall(after=1000)
+        case "after a failure":
+            rule.status(503, headers={"Retry-After": "20"})
+    process = hydraflow.start(url)
+    wait_for(lambda: origin.ledger)
+    time.sleep(0.3)
+    ran = interrupt(hydraflow, process)
+    assert ran.code == 130
+    assert "run the same command again" in ran.lines[-1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("reader", ["reads", "sleeps"])
+def test_during_a_stream(hydraflow, origin, data, wait_for, number, reader):
+    url = origin.add("/x.bin", data)
+    if reader == "reads":
+        origin.when().slow(300_000)
+    process = hydraflow.start(url, "--stream")
+    wait_for(lambda: origin.bytes_served() > 300_000)
+    time.sleep(0.2)
+    ran = interrupt(hydraflow, process, number)
+    assert ran.code == CODES[number]
+    told = r"interrupted, x\.bin at .* MB.*; a stream is not kept: the same command begins anew"
+    assert re.fullmatch(told, ran.lines[-1])
+    assert len(ran.stdout) < len(data)
+    assert data.startswith(ran.stdout)
+
+
+def test_during_a_stream_into_a_pipe_that_nobody_reads(hydraflow, origin, data, wait_for):
+    process = hydraflow.start(origin.add("/x.bin", data), "--fifo", "pipe")
+    wait_for(lambda: origin.bytes_served() > 0)
+    time.sleep(0.2)
+    ran = interrupt(hydraflow, process)
+    assert ran.code == 130
+    assert hydraflow.left() == [], "the pipe goes with its maker"
+
+
+def test_nohup_is_respected(hydraflow, origin, data, wait_for):
+    url = origin.add("/x.bin", data)
+    origin.when().slow(3_000_000)
+    process = hydraflow.start(url, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    wait_for(lambda: origin.bytes_served() > 100_000)
+    process.send_signal(signal.SIGHUP)
+    assert hydraflow.finish(process).code == 0
+    assert (hydraflow.directory / "download/x.bin").read_bytes() == data
+
+
+def test_the_second_signal_ends_at_once():
+    before = [signal.getsignal(number) for number in cli._SIGNALS]
+    try:
+        with pytest.raises(cli._Interrupted) as caught:
+            cli._interrupt(signal.SIGINT, None)
+        assert [signal.getsignal(number) for number in cli._SIGNALS] == [signal.SIG_DFL] * len(before)
+    finally:
+        for number, handler in zip(cli._SIGNALS, before, strict=True):
+            signal.signal(number, handler)
+    assert caught.value.exit_code == 130
+    assert not isinstance(caught.value, Exception)

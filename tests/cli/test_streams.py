@@ -1,0 +1,153 @@
+"""Streams to standard output and to named pipes: the right bytes, in order, and no end before all is verified."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+
+import pytest
+
+from tests.cli.conftest import MIB
+
+HELD_BACK = 64 << 10
+
+
+@pytest.mark.parametrize("size", [0, 1, HELD_BACK, HELD_BACK + 1, 3 * MIB])
+def test_all_bytes_and_nothing_else(hydraflow, origin, data, size):
+    ran = hydraflow(origin.add("/x.bin", data[:size]), "--stream")
+    assert ran.code == 0
+    assert ran.stdout == data[:size]
+    assert hydraflow.left() == [], "nothing on disk"
+    assert "x.bin: streamed" in ran.stderr
+
+
+@pytest.mark.parametrize("arguments", [["-s", "-q"], ["-s", "-nu"], ["-s", "-t", "1"], ["-s", "-b", "1MB"]])
+def test_in_every_mode(hydraflow, origin, data, arguments):
+    ran = hydraflow(origin.add("/x.bin", data), *arguments)
+    assert (ran.code, ran.stdout) == (0, data)
+
+
+def test_through_zcat(hydraflow, nginx, samples):
+    url = f"{nginx.url}/genome.fa.gz#sha256={samples.sha256['genome.fa.gz']}"
+    ran = hydraflow.shell("""set -o pipefail; hydraflow "$URL" --stream | zcat | grep -c '^>'""", URL=url)
+    assert (ran.code, int(ran.stdout)) == (0, samples.records)
+    assert "verified sha256 (url fragment)" in ran.stderr
+
+
+def test_into_a_file(hydraflow, origin, data):
+    ran = hydraflow.shell('hydraflow "$URL" --stream > copy', URL=origin.add("/x.bin", data))
+    assert ran.code == 0
+    assert (hydraflow.directory / "copy").read_bytes() == data
+
+
+def test_onto_a_full_disk(hydraflow, origin, data):
+    ran = hydraflow.shell('hydraflow "$URL" --stream > /dev/full', URL=origin.add("/x.bin", data))
+    assert ran.code == 6
+    assert "No space left on device" in ran.error
+
+
+def test_through_faults(hydraflow, origin, data):
+    url = origin.add("/x.bin", data)
+    cut = origin.when(times=3).drop(after=200_000)
+    ran = hydraflow(url, "--stream")
+    assert (ran.code, ran.stdout) == (0, data)
+    assert cut.fired == 3
+
+
+def test_wrong_digest_withholds_the_tail(hydraflow, origin, data):
+    ran = hydraflow(origin.add("/x.bin", data), "--stream", "--md5", "0" * 32)
+    assert ran.code == 5
+    assert data.startswith(ran.stdout)
+    assert len(ran.stdout) <= len(data) - HELD_BACK
+
+
+def test_several_urls_follow_each_other(hydraflow, origin, data):
+    parts = [data[:MIB], b"", data[MIB : MIB + 7], data[2 * MIB :]]
+    urls = [origin.add(f"/part{number}", part) for number, part in enumerate(parts)]
+    origin.when(path="/part0").head_delay(0.2)
+    ran = hydraflow(*urls, "--stream")
+    assert (ran.code, ran.stdout) == (0, b"".join(parts))
+
+
+def test_the_first_failure_ends_the_stream(hydraflow, origin, data):
+    first, last = origin.add("/1", data[:1000]), origin.add("/3", data)
+    ran = hydraflow(first, origin.url + "/2", last, "--stream")
+    assert (ran.code, ran.stdout) == (3, data[:1000])
+    assert not origin.requests("/3")
+
+
+def test_a_reader_that_pauses_is_not_overrun(hydraflow, origin, data, wait_for):
+    url = origin.add("/x.bin", data * 4)
+    process = hydraflow.start(url, "--stream", "-b", "2MB")
+    wait_for(lambda: origin.bytes_served() > MIB)
+    time.sleep(0.5)
+    # The window, the pipe (1 MiB), and what is on its way in sockets.
+    assert origin.bytes_served() < 9 * MIB
+    assert hydraflow.finish(process).stdout == data * 4
+
+
+# ── named pipes ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("size", [1, 3 * MIB])
+def test_fifo_with_an_early_reader(hydraflow, origin, data, size):
+    os.mkfifo(hydraflow.directory / "pipe")
+    script = 'cat pipe > copy & hydraflow "$URL" --fifo pipe; code=$?; wait; exit $code'
+    ran = hydraflow.shell(script, URL=origin.add("/x.bin", data[:size]))
+    assert (ran.code, ran.stdout) == (0, b"")
+    assert (hydraflow.directory / "copy").read_bytes() == data[:size]
+    assert "pipe" in hydraflow.left(), "it was there before"
+
+
+@pytest.mark.parametrize("size", [0, 10, 3 * MIB])
+def test_fifo_with_a_late_reader(hydraflow, origin, data, wait_for, size):
+    process = hydraflow.start(origin.add("/x.bin", data[:size]), "--fifo", "pipe")
+    pipe = hydraflow.directory / "pipe"
+    wait_for(pipe.exists)
+    assert stat.S_IMODE(pipe.stat().st_mode) == 0o600
+    time.sleep(0.3)
+    assert process.poll() is None
+    assert pipe.read_bytes() == data[:size]
+    ran = hydraflow.finish(process)
+    assert ran.code == 0
+    assert ran.lines[0] == "streaming into pipe, which must be opened within 10 s"
+    assert hydraflow.left() == [], "the pipe goes with its maker"
+
+
+def test_fifo_without_a_reader(hydraflow, origin, data):
+    ran = hydraflow(origin.add("/x.bin", data), "--fifo", "pipe", "-q", environment={"HYDRAFLOW_OPEN_TIMEOUT": "0.3"})
+    assert ran.code == 6
+    assert ran.error.startswith("error: x.bin: nobody opened pipe for reading within 0.3 s")
+    assert hydraflow.left() == []
+
+
+def test_fifo_whose_reader_dies(hydraflow, origin, data, wait_for):
+    process = hydraflow.start(origin.add("/x.bin", data * 3), "--fifo", "pipe")
+    pipe = hydraflow.directory / "pipe"
+    wait_for(pipe.exists)
+    with pipe.open("rb") as reader:
+        assert reader.read(1000) == data[:1000]
+    begun = time.monotonic()
+    ran = hydraflow.finish(process)
+    assert time.monotonic() - begun < 1
+    assert ran.code == 141
+    assert ran.error.startswith("error: x.bin: the reader closed the pipe")
+    assert hydraflow.left() == []
+
+
+def test_fifo_and_a_wrong_digest(hydraflow, origin, data, wait_for):
+    process = hydraflow.start(origin.add("/x.bin", data), "--fifo", "pipe", "--md5", "0" * 32)
+    pipe = hydraflow.directory / "pipe"
+    wait_for(pipe.exists)
+    assert len(pipe.read_bytes()) <= len(data) - HELD_BACK
+    assert hydraflow.finish(process).code == 5
+
+
+def test_fifo_where_a_file_is(hydraflow, origin, data):
+    (hydraflow.directory / "pipe").write_text("mine")
+    ran = hydraflow(origin.add("/x.bin", data), "--fifo", "pipe")
+    assert ran.code == 6
+    assert "exists and is not a named pipe" in ran.error
+    assert (hydraflow.directory / "pipe").read_text() == "mine"
+    assert not origin.ledger

@@ -1,0 +1,295 @@
+"""What a reader of a stream meets: errors as exceptions, bounded memory, and nothing left when it goes."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from hydraflow.adapters.sinks import HOLD_BACK, StreamSink
+from hydraflow.api import fetch, stream
+from hydraflow.errors import ConnectionDroppedError, HydraError, NotFoundError
+from hydraflow.models import Outcome, Resource, Validator
+from tests.faults.fronts import MIB, noise
+
+ROOT = Path(__file__).parents[2]
+DATA = noise(9 * MIB)
+
+
+@pytest.fixture
+def url(origin):
+    return origin.add("/x.bin", DATA)
+
+
+def sockets() -> int:
+    """Sockets that this process has open, the origin's ends included."""
+    count = 0
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            count += os.readlink(f"/proc/self/fd/{fd}").startswith("socket:")
+        except FileNotFoundError:
+            continue  # that of the listing itself
+    return count
+
+
+def own_threads() -> set[str]:
+    """Names of threads, but for the idle ones of pools."""
+    return {thread.name for thread in threading.enumerate() if not thread.name.startswith(("uvloop_", "asyncio_"))}
+
+
+def eventually(condition, seconds: float = 3.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not (done := condition()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return done
+
+
+class TestAsAFile:
+    def test_chunks(self, url, settings):
+        with stream(url, settings=settings) as opened:
+            assert opened.name == "x.bin"
+            assert opened.result is None
+            assert b"".join(opened) == DATA
+            assert opened.read(10) == b""
+            assert opened.result.outcome is Outcome.STREAMED
+            assert opened.result.path is None
+
+    def test_read_all(self, url, settings):
+        with stream(url, settings=settings) as opened:
+            assert opened.read() == DATA
+
+    def test_small_reads(self, origin, settings):
+        with stream(origin.add("/s", DATA[:5000]), settings=settings) as opened:
+            assert b"".join(iter(lambda: opened.read(7), b"")) == DATA[:5000]
+
+    def test_nothing_wanted_is_not_the_end(self, url, settings):
+        with stream(url, settings=settings) as opened:
+            assert opened.read(0) == b""
+            assert opened.readinto(bytearray()) == 0
+            assert opened.read(3) == DATA[:3]
+
+    def test_buffered(self, url, settings):
+        with stream(url, settings=settings) as opened, io.BufferedReader(opened, 1 << 16) as reader:
+            assert reader.peek(1)[:1] == DATA[:1]
+            assert reader.read(100_001) == DATA[:100_001]
+            assert reader.read() == DATA[100_001:]
+
+    def test_gzip(self, origin, samples, settings):
+        url = origin.add("/genome.fa.gz", samples.read("genome.fa.gz"))
+        rule = origin.when(request=1).drop(after=70_000)
+        with stream(url, settings=settings) as opened, gzip.open(opened, "rt") as lines:
+            assert sum(line.startswith(">") for line in lines) == samples.records
+        assert rule.fired == 1
+
+    def test_gzip_sees_the_error(self, origin, samples, settings):
+        url = origin.add("/genome.fa.gz", samples.read("genome.fa.gz"))
+        rule = origin.when(request=1).drop(after=300_000)
+        origin.when().raw(b"")
+        impatient = settings.model_copy(update={"max_wait": 0.3})
+        with (
+            pytest.raises(ConnectionDroppedError),
+            stream(url, settings=impatient) as opened,
+            gzip.open(opened) as lines,
+        ):
+            lines.read()
+        assert rule.fired == 1
+
+    def test_closed(self, url, settings):
+        with stream(url, settings=settings) as opened:
+            pass
+        assert opened.closed
+        with pytest.raises(ValueError, match="closed"):
+            opened.read(1)
+        opened.close()
+
+    def test_error_stays(self, origin, settings):
+        with stream(f"{origin.url}/none", settings=settings) as opened:
+            for _ in range(2):
+                with pytest.raises(NotFoundError):
+                    opened.read(1)
+
+    def test_read_in_another_thread(self, url, settings):
+        with stream(url, settings=settings) as opened:
+            read = []
+            thread = threading.Thread(target=lambda: read.append(opened.read()))
+            thread.start()
+            thread.join()
+        assert read == [DATA]
+
+    def test_forgotten(self, url, settings):
+        """A stream that nobody closes ends when nobody holds it any more."""
+        from hydraflow.api import ByteStream, _order
+
+        before = sockets()
+        opened = ByteStream(settings, _order(url, None, None, None, None))
+        assert opened.read(10) == DATA[:10]
+        del opened
+        assert eventually(lambda: sockets() <= before)
+
+
+class TestLeavingEarly:
+    @pytest.mark.parametrize("read", [0, 1, 100_000, 5 * MIB])
+    def test_nothing_stays(self, origin, url, settings, read):
+        with stream(url, settings=settings) as opened:
+            opened.read()
+        threads, before = own_threads(), sockets()
+        origin.when().slow(20 * MIB)
+        for _ in range(5):
+            with stream(url, settings=settings) as opened:
+                assert len(opened.read(read)) <= read
+        assert own_threads() == threads
+        assert eventually(lambda: sockets() <= before)
+
+    def test_at_once(self, origin, settings):
+        """Leaving does not wait for a server that says nothing."""
+        url = origin.add("/x.bin", DATA)
+        origin.when().head_delay(30)
+        begun = time.monotonic()
+        with stream(url, settings=settings.model_copy(update={"read_timeout": 30.0})):
+            pass
+        assert time.monotonic() - begun < 1
+
+    def test_the_next_transfer_has_all_places(self, url, settings, tmp_path):
+        """What an abandoned stream held of its origin's connections is given back."""
+        for _ in range(2 * settings.threads):
+            with stream(url, settings=settings) as opened:
+                opened.read(1)
+        assert fetch(url, tmp_path / "x", settings=settings).peak_connections > 1
+
+    def test_an_exception_in_the_body(self, url, settings):
+        def work():
+            with stream(url, settings=settings) as opened:
+                opened.read(1)
+                raise LookupError("the reader's own")
+
+        with pytest.raises(LookupError, match="own"):
+            work()
+
+
+class TestSlowReader:
+    def test_no_more_than_the_window_is_taken(self, origin, settings):
+        data = bytes(32 * MIB)
+        url = origin.add("/x.bin", data)
+        with stream(url, settings=settings.model_copy(update={"buffer": 1_000_000})) as opened:
+            assert len(opened.read(1000)) == 1000
+            time.sleep(0.5)
+            first = origin.bytes_served()
+            time.sleep(0.3)
+            assert origin.bytes_served() == first, "it stands still while nobody reads"
+            # The window, and what kernels keep for a connection.
+            assert first < 12 * MIB
+            assert 1000 + sum(map(len, opened)) == len(data)
+
+    def test_memory_is_bounded(self, origin):
+        url = origin.add("/x.bin", bytes(64 * MIB))
+        program = f"""
+import resource
+from hydraflow import settings
+from hydraflow.api import stream
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+with stream({url!r}, settings=settings.load(threads=4, buffer=2_000_000)) as opened:
+    total = len(opened.read(1))
+    before = peak()
+    total += sum(map(len, opened))
+print(total, peak() - before)
+"""
+        ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=30)
+        assert ran.returncode == 0, ran.stderr
+        total, grown = map(int, ran.stdout.split())
+        assert total == 64 * MIB
+        assert grown < 16  # MiB
+
+    def test_a_pause_longer_than_patience(self, origin, settings):
+        """Time in which the reader takes nothing is not the server's silence."""
+        url = origin.add("/x.bin", DATA)
+        patient = settings.model_copy(update={"buffer": 1_000_000, "max_wait": 0.5, "read_timeout": 0.3})
+        with stream(url, settings=patient) as opened:
+            data = opened.read(1000)
+            time.sleep(0.6)
+            origin.pause()  # an idle connection is cut in the meantime
+            origin.resume()
+            time.sleep(0.3)
+            assert data + b"".join(opened) == DATA
+
+    def test_two_streams_in_step(self, origin, settings):
+        """One connection is all there may be, and each of two streams waits for the other to be read."""
+        one = settings.model_copy(update={"threads": 1, "buffer": 1_000_000})
+        urls = [origin.add(f"/{n}.bin", noise(6 * MIB, n)) for n in (1, 2)]
+        with stream(urls[0], settings=one) as first, stream(urls[1], settings=one) as second:
+            time.sleep(0.2)
+            assert first.read() == noise(6 * MIB, 1)
+            assert second.read() == noise(6 * MIB, 2)
+
+    def test_more_streams_than_connections(self, origin, settings):
+        narrow = settings.model_copy(update={"threads": 2, "buffer": 1_000_000})
+        urls = [origin.add(f"/{n}.bin", noise(3 * MIB, n)) for n in range(5)]
+        opened = [stream(url, settings=narrow) for url in urls]
+        streams = [each.__enter__() for each in opened]
+        time.sleep(0.2)
+        for n in reversed(range(5)):
+            assert streams[n].read() == noise(3 * MIB, n)
+        for each in opened:
+            each.__exit__(None, None, None)
+
+
+class TestSink:
+    """The window itself, where a race would be hard to meet from outside."""
+
+    @pytest.fixture
+    def sink(self):
+        import asyncio
+
+        sink = StreamSink(MIB)
+        resource = Resource("u", "u", MIB // 2, ranges=True, validator=Validator('"v1"'))
+        with asyncio.Runner() as runner:
+            runner.run(sink.begin())
+            runner.run(sink.prepare(resource, None))
+            sink._ring[: MIB // 2] = DATA[: MIB // 2]
+            sink.add(0, MIB // 2)
+            sink.runner = runner
+            yield sink
+
+    def test_gives_all_but_the_tail(self, sink):
+        assert bytes(sink.take(MIB, 0)) == DATA[: MIB // 2 - HOLD_BACK]
+        assert not sink.restartable()
+
+    def test_once_a_restart_is_decided_nothing_is_given(self, sink):
+        """Between the decision to begin anew and the reset a reader must not get bytes of the old version."""
+        assert sink.restartable()
+        assert len(sink.take(MIB, 0.01)) == 0
+        sink.runner.run(sink.reset())
+        assert sink.restartable()
+
+    def test_after_a_reset_the_new_version_comes(self, sink):
+        assert sink.restartable()
+        sink.runner.run(sink.reset())
+        sink.runner.run(sink.prepare(Resource("u", "u", 100, ranges=True, validator=Validator('"v2"')), None))
+        sink._ring[:100] = bytes(100)
+        sink.add(0, 100)
+        assert len(sink.take(MIB, 0.01)) == 0  # all of it is tail
+        sink._verified = True
+        assert bytes(sink.take(MIB, 0.01)) == bytes(100)
+
+
+def test_progress_that_fails_ends_the_stream(url, settings):
+    def tell(_progress):
+        raise LookupError("the caller's own")
+
+    with pytest.raises(LookupError, match="own"), stream(url, on_progress=tell, settings=settings) as opened:
+        opened.read()
+
+
+def test_many_errors_leave_nothing(origin, settings):
+    threads, before = own_threads(), sockets()
+    for _ in range(10):
+        with pytest.raises(HydraError), stream(f"{origin.url}/none", settings=settings) as opened:
+            opened.read()
+    assert own_threads() - threads <= {"hydraflow-engine"}
+    assert eventually(lambda: sockets() <= before + 2)  # one connection stays for the next request

@@ -1,0 +1,221 @@
+"""A resource that is replaced, or that cannot be told from another: bytes of two versions never meet."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from hydraflow.errors import DigestMismatchError, HydraError, ResourceChangedError
+from hydraflow.models import Outcome
+from tests.faults.fronts import MIB, noise
+
+SIZE = 9 * MIB
+OLD, NEW = noise(SIZE, 1), noise(SIZE, 2)
+DATE, LATER = "Wed, 01 Jan 2025 00:00:00 GMT", "Thu, 02 Jan 2025 00:00:00 GMT"
+
+
+class TestReplaced:
+    """Same size, new ETag, at any request."""
+
+    @pytest.mark.parametrize("request_number", [2, 3, 5])
+    def test_file(self, origin, file_front, request_number):
+        url = origin.add("/x.bin", OLD)
+        rule = origin.when(request=request_number).replace(NEW, etag='"v2"')
+        got = file_front.get(url)
+        assert rule.fired == 1
+        assert got.data == NEW
+        assert (got.result.etag, got.result.restarts) == ('"v2"', 1)
+
+    def test_stream_before_a_byte_was_read(self, origin, stream_front):
+        """Nobody has seen the old version yet, so it can be forgotten: its first answer breaks before any byte."""
+        url = origin.add("/x.bin", OLD)
+        origin.when(request=1).drop(after=0)
+        rule = origin.when(request=2).replace(NEW, etag='"v2"')
+        got = stream_front.get(url)
+        assert rule.fired == 1
+        assert got.data == NEW
+
+    def test_stream_in_the_middle(self, origin, stream_front):
+        url = origin.add("/x.bin", OLD)
+        origin.when(range_start=0).slow(32 * MIB)
+        rule = origin.when(range_start=4 * MIB).replace(NEW, etag='"v2"')
+        stream_front.settings = stream_front.settings.model_copy(update={"threads": 1})
+        error = stream_front.refuse(url, ResourceChangedError)
+        assert rule.fired == 1
+        assert (error.was, error.exit_code) == ('"v1"', 7)
+        assert '"v2"' in error.now
+        assert stream_front.received == OLD[: len(stream_front.received)]
+        assert not stream_front.had_the_end_of(OLD)
+
+    def test_other_size(self, origin, file_front):
+        url = origin.add("/x.bin", OLD)
+        new = noise(5 * MIB, 3)
+        rule = origin.when(request=3).replace(new, etag='"v2"')
+        assert file_front.get(url).data == new
+        assert rule.fired == 1
+
+    def test_by_date_alone(self, origin, file_front):
+        url = origin.add("/x.bin", OLD, etag=None, last_modified=DATE)
+        rule = origin.when(request=3).replace(NEW, etag=None, last_modified=LATER)
+        assert file_front.get(url).data == NEW
+        assert rule.fired == 1
+        assert origin.ledger[1].headers["if-range"] == DATE
+
+    def test_server_that_ignores_if_range(self, origin, file_front):
+        """A piece of the new version with the new ETag comes, though If-Range named the old one."""
+        url = origin.add("/x.bin", OLD)
+        rule = origin.when(request=3).replace(NEW, etag='"v2"')
+        deaf = origin.when()
+        deaf._prepare("deaf", lambda request, _resource: bool(request.headers.pop("if-range", None)))
+        assert file_front.get(url).data == NEW
+        assert rule.fired == 1
+        assert deaf.fired >= 1
+
+    def test_again_and_again(self, origin, file_front):
+        """A file that never stands still is given up, and neither version is left."""
+        url = origin.add("/x.bin", OLD)
+        rules = [origin.when(request=n).replace(noise(SIZE, n % 3), etag=f'"v{n}"') for n in range(2, 200)]
+        file_front.refuse(url, ResourceChangedError)
+        assert sum(rule.fired for rule in rules) >= 5
+
+    def test_gone_shorter(self, origin, file_front):
+        url = origin.add("/x.bin", OLD)
+        rule = origin.when(request=4).replace(OLD[: 2 * MIB], etag='"v2"')
+        assert file_front.get(url).data == OLD[: 2 * MIB]
+        assert rule.fired == 1
+
+
+class TestBetweenRuns:
+    """A checkpoint of one version meets another."""
+
+    def half(self, origin, front, url):
+        """Leave a checkpoint of the first 4 MiB."""
+        front.settings = front.settings.model_copy(update={"max_wait": 0.3})
+        origin.when(request=1).slow(64 * MIB)
+        dead = origin.when().raw(b"")
+        front.refuse(url, HydraError, keeps=True)
+        assert dead.fired >= 1
+        origin.rules.clear()
+        return origin.bytes_served()
+
+    def test_the_same(self, origin, file_front):
+        url = origin.add("/x.bin", OLD)
+        self.half(origin, file_front, url)
+        got = file_front.get(url)
+        assert got.data == OLD
+        assert (got.result.outcome, got.result.bytes_from_checkpoint) == (Outcome.RESUMED, 4 * MIB)
+        assert origin.bytes_served() == SIZE
+
+    def test_another(self, origin, file_front):
+        url = origin.add("/x.bin", OLD)
+        self.half(origin, file_front, url)
+        origin.add("/x.bin", NEW, etag='"v2"')
+        got = file_front.get(url)
+        assert got.data == NEW
+        assert (got.result.outcome, got.result.bytes_from_checkpoint, got.result.restarts) == (Outcome.FETCHED, 0, 1)
+
+    def test_another_url(self, origin, file_front):
+        self.half(origin, file_front, origin.add("/x.bin", OLD))
+        got = file_front.get(origin.add("/y.bin", NEW))
+        assert got.data == NEW
+        assert got.result.bytes_from_checkpoint == 0
+
+    def test_same_etag_other_bytes(self, origin, file_front):
+        """A server that breaks its own promise is found out by the digest, and the whole is fetched anew."""
+        url = origin.add("/x.bin", OLD)
+        self.half(origin, file_front, url)
+        origin.add("/x.bin", NEW)
+        got = file_front.get(url, digest=f"sha256:{hashlib.sha256(NEW).hexdigest()}")
+        assert got.data == NEW
+        assert got.result.restarts == 1
+
+    def test_same_etag_and_wrong_for_good(self, origin, file_front):
+        url = origin.add("/x.bin", OLD)
+        self.half(origin, file_front, url)
+        file_front.refuse(url, DigestMismatchError, digest="sha256:" + "0" * 64)
+
+    def test_no_resume(self, origin, file_front):
+        url = origin.add("/x.bin", OLD)
+        served = self.half(origin, file_front, url)
+        got = file_front.get(url, resume=False)
+        assert got.data == OLD
+        assert got.result.bytes_from_checkpoint == 0
+        assert origin.bytes_served() == served + SIZE
+
+    def test_the_server_has_no_ranges_any_more(self, origin, file_front):
+        url = origin.add("/x.bin", OLD)
+        self.half(origin, file_front, url)
+        origin.add("/x.bin", OLD, ranges=False)
+        assert file_front.get(url).data == OLD
+
+
+class TestWithoutStrongValidator:
+    """Pieces that nobody could prove to be of one version are not put together."""
+
+    @pytest.mark.parametrize(
+        "options", [{"etag": None}, {"etag": 'W/"v1"'}, {"etag": 'W/"v1"', "last_modified": "soon"}]
+    )
+    def test_one_connection(self, origin, front, options):
+        url = origin.add("/x.bin", OLD, **options)
+        got = front.get(url)
+        assert got.data == OLD
+        assert got.result.peak_connections == 1
+        assert [record.range for record in origin.ledger][1:] == [None]
+        assert origin.bytes_served() <= 1.1 * SIZE
+
+    def test_small_file_costs_one_request(self, origin, front):
+        url = origin.add("/x.bin", OLD[:1000], etag=None)
+        assert front.get(url).data == OLD[:1000]
+        assert len(origin.ledger) == 1
+
+    def test_broken_file_begins_at_zero(self, origin, file_front):
+        url = origin.add("/x.bin", OLD, etag=None)
+        rule = origin.when(request=2).drop(after=5 * MIB)
+        got = file_front.get(url)
+        assert rule.fired == 1
+        assert got.data == OLD
+        assert (got.result.restarts, got.result.bytes_from_checkpoint) == (1, 0)
+        assert {record.range for record in origin.ledger[2:]} <= {"bytes=0-4194303", None}
+
+    def test_replaced_meanwhile(self, origin, file_front):
+        url = origin.add("/x.bin", OLD, etag=None)
+        rule = origin.when(request=2).drop(after=5 * MIB)
+        other = origin.when(request=3).replace(NEW, etag=None)
+        assert file_front.get(url).data == NEW
+        assert (rule.fired, other.fired) == (1, 1)
+
+    def test_broken_stream_cannot_begin_anew(self, origin, stream_front):
+        url = origin.add("/x.bin", OLD, etag=None)
+        rule = origin.when(request=2).slow(32 * MIB).drop(after=5 * MIB)
+        stream_front.refuse(url, HydraError)
+        assert rule.fired == 1
+        assert stream_front.received == OLD[: len(stream_front.received)]
+
+    def test_with_a_digest_pieces_are_fine(self, origin, front):
+        url = origin.add("/x.bin", OLD, etag=None)
+        got = front.get(url, digest=f"sha256:{hashlib.sha256(OLD).hexdigest()}")
+        assert got.data == OLD
+        assert got.result.peak_connections > 1
+
+    def test_with_a_digest_a_mixture_is_found_out(self, origin, front):
+        url = origin.add("/x.bin", OLD, etag=None)
+        rule = origin.when(request=3).replace(NEW, etag=None)
+        front.refuse(url, DigestMismatchError, digest=f"sha256:{hashlib.sha256(OLD).hexdigest()}")
+        assert rule.fired == 1
+        if front.name == "stream":
+            assert not front.had_the_end_of(OLD)
+
+    def test_no_checkpoint_without_any_proof(self, origin, file_front):
+        """What is left of an unproved file is not gone on from, not even by the next run."""
+        url = origin.add("/x.bin", OLD, etag=None)
+        file_front.settings = file_front.settings.model_copy(update={"max_wait": 0.3})
+        origin.when(request=1).slow(64 * MIB)
+        rule = origin.when(request=2).drop(after=5 * MIB)
+        origin.when().raw(b"")
+        with pytest.raises(HydraError):
+            file_front.get(url)
+        assert rule.fired == 1
+        origin.rules.clear()
+        origin.add("/x.bin", NEW, etag=None)
+        assert file_front.get(url).data == NEW
