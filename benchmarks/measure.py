@@ -20,7 +20,9 @@ from typing import Any, NoReturn
 _DEFAULT = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
-def measure(client: list[str], reader: list[str] | None, output: str | None, log: str, timeout: float) -> dict[str, Any]:
+def measure(
+    client: list[str], reader: list[str] | None, output: str | None, log: str, timeout: float
+) -> dict[str, Any]:
     """Run it to its end.
 
     Args:
@@ -85,9 +87,7 @@ def _spawn(command: list[str], group: int, output: tuple[Any, ...], log: str, *m
         output,
         *more,
     ]
-    return os.posix_spawn(
-        command[0], command, os.environ, file_actions=actions, setpgroup=group, setsigdef=_DEFAULT
-    )
+    return os.posix_spawn(command[0], command, os.environ, file_actions=actions, setpgroup=group, setsigdef=_DEFAULT)
 
 
 def _terminated(*_: object) -> NoReturn:

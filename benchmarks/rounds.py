@@ -134,6 +134,7 @@ def run(
     bench = _Bench(suite, site.job(suite), site, timeout, say)
     date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     noted: list[Round] = []
+    runs = tuple(_rounds(bench, present, rounds, noted))
     return Result(
         suite=suite.name,
         date=date,
@@ -143,8 +144,8 @@ def run(
         baselines=tuple(baselines),
         versions={client.name: client.version for client in present},
         missing=missing,
-        runs=tuple(_rounds(bench, present, rounds, noted)),
         rounds=tuple(noted),
+        runs=runs,
     )
 
 
@@ -178,7 +179,10 @@ def _look(number: int, say: Callable[[str], None]) -> Round:
 def _measured(task: Mapping[str, Any], directory: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     """What `measure.py` says; ended together with its programs if we are."""
     command = [sys.executable, "-I", "-S", str(_MEASURE), json.dumps(task)]
-    process = subprocess.Popen(command, cwd=directory, env=environment, stdout=subprocess.PIPE, text=True)
+    # A session of its own: Ctrl-C is for us to handle, who then end it and see that it ends its programs.
+    process = subprocess.Popen(
+        command, cwd=directory, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     try:
         output, _ = process.communicate()
     finally:

@@ -77,20 +77,22 @@ class Call(Generic[T]):
     async def join(self) -> T:
         """The same for a caller in another event loop."""
         loop = asyncio.get_running_loop()
-        ended = asyncio.Event()
+        ended: asyncio.Future[None] = loop.create_future()
 
         def tell(_: object) -> None:
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(ended.set)
+            with contextlib.suppress(RuntimeError):  # the caller's loop may be closed by now
+                loop.call_soon_threadsafe(lambda: None if ended.done() else ended.set_result(None))
 
         self._future.add_done_callback(tell)
         try:
-            await ended.wait()
+            await asyncio.wait({ended})
         except asyncio.CancelledError:
             self.cancel()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_GRACE):
-                    await asyncio.shield(ended.wait())
+            deadline = loop.time() + _GRACE
+            while not ended.done() and loop.time() < deadline:
+                # Some callers (anyio, and so Prefect) cancel again at every await, until the first has come through.
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait({ended}, timeout=_SLICE)
             raise
         return self._future.result()
 

@@ -49,7 +49,8 @@ class Settings(BaseSettings):
     sync_interval: _Seconds = Field(default=0.5, description="A checkpoint is made at least every so many seconds.")
     open_timeout: _Seconds = Field(default=60.0, description="Longest wait for a reader to open a named pipe.")
     ca_file: Path | None = Field(
-        default=None, description="Certificates (PEM) to trust besides the usual ones, e.g. an institute's own authority."
+        default=None,
+        description="Certificates (PEM) to trust besides the usual ones, e.g. an institute's own authority.",
     )
     client_cert: Path | None = Field(
         default=None, description="Certificate (PEM, the key in the same file) to show to servers that ask for one."

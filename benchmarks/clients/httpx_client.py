@@ -37,7 +37,9 @@ async def file(url: str) -> None:
         step = -(-size // RANGES)
         with destination(url).open("wb", buffering=0) as target:
             starts = range(0, size, step)
-            await asyncio.gather(*(part(http, url, start, min(start + step, size), target.fileno()) for start in starts))
+            await asyncio.gather(
+                *(part(http, url, start, min(start + step, size), target.fileno()) for start in starts)
+            )
 
 
 async def part(http: httpx.AsyncClient, url: str, start: int, stop: int, descriptor: int) -> None:

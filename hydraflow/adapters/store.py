@@ -75,6 +75,7 @@ class Store:
             self._lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o600, dir_fd=self._dir)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            self._close("_lock")  # it is another's: closing must not clear what that one works on
             raise DestinationBusyError(f"another process is writing {self.path}") from None
         except FileNotFoundError:
             return False

@@ -7,7 +7,9 @@ byte path below it (`network`).  httpx's errors are mapped here to `TransportFai
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
+import threading
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -81,6 +83,7 @@ class Transport:
     """All connections of an engine. Must be used from the engine's event loop only."""
 
     def __init__(self, settings: Settings) -> None:
+        _silence_libraries()
         self._user_agent = settings.user_agent or f"hydraflow/{__version__}"
         self._router = _Router(settings)
         self._client = httpx.AsyncClient(
@@ -209,6 +212,35 @@ def _proxy(url: httpx.URL) -> str | None:
     if not proxies or urllib.request.proxy_bypass(url.netloc.decode("ascii")):
         return None
     return proxies.get(url.scheme) or proxies.get("all")
+
+
+class _NotOurs(logging.Filter):
+    """Drops what libraries log of our requests: URLs and headers with credentials in them.
+
+    It looks at the thread, so that a host program that uses the same libraries keeps its own logs.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.thread not in _SILENT_THREADS
+
+
+_SILENT_THREADS: set[int | None] = set()
+_LOUD = (
+    "httpx",
+    "httpcore.connection",
+    "httpcore.http11",
+    "httpcore.http2",
+    "httpcore.proxy",
+    "hpack.hpack",
+    "hpack.table",
+)
+
+
+def _silence_libraries() -> None:
+    if not _SILENT_THREADS:
+        for name in _LOUD:
+            logging.getLogger(name).addFilter(_NotOurs())
+    _SILENT_THREADS.add(threading.get_ident())
 
 
 def _head(response: httpx.Response) -> Head:

@@ -299,6 +299,12 @@ class Transfer:
     # ── beginning ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _begin(self, event: Begun, now: float) -> list[Command]:
+        pause = self._limiter.resume_at - now
+        if pause > 0:
+            return [Notice(f"the server asked for a pause, {pause:.0f} s are left"), *self._take_up(event, now)]
+        return self._take_up(event, now)
+
+    def _take_up(self, event: Begun, now: float) -> list[Command]:
         identity = event.identity
         if identity is None or not event.durable:
             return self._schedule(event, now)

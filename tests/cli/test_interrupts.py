@@ -26,20 +26,20 @@ def interrupt(hydraflow, process, number=signal.SIGINT):
 
 @pytest.fixture
 def slow(origin, data):
-    """A file that takes seconds, until `origin.rules` is cleared."""
-    origin.when().slow(300_000)
-    return origin.add("/x.bin", data)
+    """A file of 12.6 MB that takes seconds, until `origin.rules` is cleared."""
+    origin.when().slow(2_000_000)
+    return origin.add("/x.bin", data * 4)
 
 
 @pytest.mark.parametrize("number", CODES)
 def test_interrupted_and_resumed(hydraflow, origin, slow, data, wait_for, number):
     process = hydraflow.start(slow, "-o", "d")
-    wait_for(lambda: origin.bytes_served() > 300_000)
+    wait_for(lambda: origin.bytes_served() > 500_000)
     ran = interrupt(hydraflow, process, number)
     assert ran.code == CODES[number]
     [line] = ran.lines
     told = re.fullmatch(
-        r"interrupted, x\.bin at (\d+\.\d) [kM]B of 3\.1 MB \(\d+ %\); run the same command again to go on", line
+        r"interrupted, x\.bin at (\d+\.\d) [kM]B of 12\.6 MB \(\d+ %\); run the same command again to go on", line
     )
     assert told, line
     assert "d/.x.bin.hydra/journal" in hydraflow.left()
@@ -51,8 +51,8 @@ def test_interrupted_and_resumed(hydraflow, origin, slow, data, wait_for, number
     result = json.loads(again.stdout)
     assert result["outcome"] == "resumed"
     assert result["bytes_from_checkpoint"] > 100_000
-    assert result["bytes_from_checkpoint"] + result["bytes_from_network"] == len(data)
-    assert (hydraflow.directory / "d/x.bin").read_bytes() == data
+    assert result["bytes_from_checkpoint"] + result["bytes_from_network"] == 4 * len(data)
+    assert (hydraflow.directory / "d/x.bin").read_bytes() == data * 4
     assert hydraflow.left() == ["d", "d/x.bin"]
 
 
@@ -104,18 +104,18 @@ def test_while_waiting(hydraflow, origin, data, wait_for, wait):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("reader", ["reads", "sleeps"])
 def test_during_a_stream(hydraflow, origin, data, wait_for, number, reader):
-    url = origin.add("/x.bin", data)
+    url = origin.add("/x.bin", data * 4)
     if reader == "reads":
-        origin.when().slow(300_000)
+        origin.when().slow(2_000_000)
     process = hydraflow.start(url, "--stream")
-    wait_for(lambda: origin.bytes_served() > 300_000)
-    time.sleep(0.2)
+    wait_for(lambda: origin.bytes_served() > 500_000)
+    time.sleep(0.1)
     ran = interrupt(hydraflow, process, number)
     assert ran.code == CODES[number]
     told = r"interrupted, x\.bin at .* MB.*; a stream is not kept: the same command begins anew"
     assert re.fullmatch(told, ran.lines[-1])
-    assert len(ran.stdout) < len(data)
-    assert data.startswith(ran.stdout)
+    assert len(ran.stdout) < 4 * len(data)
+    assert (data * 4).startswith(ran.stdout)
 
 
 def test_during_a_stream_into_a_pipe_that_nobody_reads(hydraflow, origin, data, wait_for):
@@ -129,7 +129,7 @@ def test_during_a_stream_into_a_pipe_that_nobody_reads(hydraflow, origin, data, 
 
 def test_nohup_is_respected(hydraflow, origin, data, wait_for):
     url = origin.add("/x.bin", data)
-    origin.when().slow(3_000_000)
+    origin.when().slow(6_000_000)
     process = hydraflow.start(url, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     wait_for(lambda: origin.bytes_served() > 100_000)
     process.send_signal(signal.SIGHUP)

@@ -56,9 +56,9 @@ def test_a_bad_header_is_not_shown(hydraflow, origin, data, header):
 
 def interrupted(hydraflow, origin, url, wait_for):
     """A run that left a checkpoint."""
-    origin.when().slow(300_000)
+    origin.when().slow(2_000_000)
     process = hydraflow.start(url)
-    wait_for(lambda: origin.bytes_served() > 300_000)
+    wait_for(lambda: origin.bytes_served() > 500_000)
     process.terminate()
     assert hydraflow.finish(process).code == 143
     origin.rules.clear()

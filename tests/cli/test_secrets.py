@@ -80,7 +80,7 @@ def test_usage_errors(hydraflow, arguments):
 
 
 def test_interrupted(hydraflow, origin, data, wait_for):
-    origin.when().slow(300_000)
+    origin.when().slow(2_000_000)
     process = hydraflow.start(signed(origin.add("/x.bin", data)), *HEADER)
     wait_for(lambda: origin.bytes_served() > 300_000)
     process.terminate()

@@ -209,3 +209,13 @@ def test_a_host_with_a_dead_address_first_is_reached_by_the_other(origin) -> Non
 def test_an_unreachable_name_is_a_clear_error() -> None:
     with pytest.raises(errors.ConnectError, match="Name or service not known"):
         read("http://does-not-exist.invalid/x")
+
+
+def test_libraries_do_not_log_our_urls_and_headers(origin, caplog) -> None:
+    caplog.set_level(0)
+    url = origin.add("/x", DATA) + "?token=SECRET"
+    origin.when().status(200, body=DATA)
+    with api.stream(url, headers={"Authorization": "Bearer SECRET"}, settings=settings()) as stream:
+        assert b"".join(stream) == DATA
+    assert origin.requests()[0].headers["authorization"] == "Bearer SECRET"
+    assert "SECRET" not in caplog.text

@@ -1,0 +1,368 @@
+"""Leases: every byte is missing, leased or received, and in one of them only."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hydraflow.core.planner import MIB, Lease, LeasePolicy, Planner
+from hydraflow.core.ranges import RangeSet
+
+POLICY = LeasePolicy(first=40, smallest=10, largest=100, seconds=4.0, patience=0.5)
+
+
+def planner(size: int | None = None, received: list[tuple[int, int]] | None = None, **options) -> Planner:
+    made = Planner(POLICY, **options)
+    if size is not None:
+        made.resolve(size, RangeSet(received or []))
+    return made
+
+
+def span(lease: Lease | None) -> tuple[int, int | None] | None:
+    return None if lease is None else (lease.start, lease.stop)
+
+
+def fetched(plan: Planner, lease: Lease, now: float, count: int | None = None) -> None:
+    """The lease receives `count` bytes, by default all, and ends."""
+    lease.position += lease.remaining if count is None else count
+    plan.finish(lease, now)
+
+
+def check(plan: Planner) -> None:
+    """The partition of the file."""
+    pieces = [(each.start, each.stop) for each in (*plan._missing, *plan._received)]
+    for lease in plan.active:
+        stop = lease.position if lease.stop is None else lease.stop
+        assert lease.start <= lease.position <= stop
+        pieces.append((lease.start, stop))
+    pieces = sorted(piece for piece in pieces if piece[0] < piece[1])
+    assert all(a[1] <= b[0] for a, b in zip(pieces, pieces[1:], strict=False)), f"overlap: {pieces}"
+    assert sum(stop - start for start, stop in pieces) == (plan.size or 0) or plan.size is None
+    assert plan.done == plan.received.total
+
+
+# The first lease.
+
+
+def test_the_probe_is_the_head_of_the_file():
+    plan = planner()
+    assert span(plan.probe(0.0, whole=False)) == (0, 40)
+    assert plan.next(0.0, 4) is None  # nothing is known yet
+    assert (plan.size, plan.complete, plan.done) == (None, False, 0)
+
+
+def test_the_probe_can_be_all():
+    plan = planner()
+    lease = plan.probe(0.0, whole=True)
+    assert (span(lease), lease.remaining) == ((0, None), None)
+    lease.position = 30
+    assert (plan.done, plan.complete) == (30, False)
+    plan.finish(lease, 1.0)
+    plan.resolve(30)
+    assert plan.complete
+
+
+@pytest.mark.parametrize(("size", "stop"), [(1000, 40), (40, 40), (25, 25), (0, 0)])
+def test_the_size_cuts_the_probe(size, stop):
+    plan = planner()
+    lease = plan.probe(0.0, whole=False)
+    plan.resolve(size)
+    assert span(lease) == (0, stop)
+    check(plan)
+
+
+def test_the_size_ends_a_lease_without_end():
+    plan = planner()
+    lease = plan.probe(0.0, whole=True)
+    plan.resolve(1000)
+    assert span(lease) == (0, 1000)
+    check(plan)
+
+
+@pytest.mark.parametrize(
+    ("received", "first"),
+    [([(0, 30)], (30, 70)), ([(20, 30), (50, 60)], (0, 20)), ([(0, 95)], (95, 100)), ([(0, 55)], (55, 100))],
+)
+def test_a_resumed_file_is_probed_at_its_first_gap(received, first):
+    plan = planner(100, received)
+    assert span(plan.probe(0.0, whole=False)) == first
+    check(plan)
+
+
+def test_all_received_before():
+    plan = planner(100, [(0, 100)])
+    assert (plan.complete, plan.done, plan.next(0.0, 4)) == (True, 100, None)
+    with pytest.raises(AssertionError, match="needs no probe"):
+        plan.probe(0.0, whole=False)
+
+
+def test_an_empty_file_is_complete():
+    assert planner(0).complete
+    assert planner(0).next(0.0, 4) is None
+
+
+def test_reset_forgets_everything_but_the_link():
+    plan = planner(1000)
+    fetched(plan, plan.next(0.0, 4), 1.0)
+    plan.next(1.0, 4)
+    plan.reset()
+    assert (plan.size, plan.active, plan.done, plan.received, plan.complete) == (None, [], 0, RangeSet(), False)
+    assert span(plan.probe(1.0, whole=False)) == (0, 40)
+
+
+# Lengths.
+
+
+@pytest.mark.parametrize(
+    ("size", "workers", "length"),
+    [
+        (10_000, 1, 80),  # nothing measured: twice the first
+        (100, 1, 50),  # a share of what is missing
+        (100, 8, 10),  # never below the smallest
+        (14, 8, 14),  # a last piece that is not worth a request of its own goes along
+        (15, 8, 10),
+    ],
+)
+def test_length_before_anything_is_measured(size, workers, length):
+    assert span(planner(size).next(0.0, workers)) == (0, length)
+
+
+@pytest.mark.parametrize(("rate", "length"), [(1, 40), (20, 80), (24, 96), (25, 100), (1000, 100)])
+def test_length_by_rate(rate, length):
+    plan = planner(100_000)
+    lease = plan.next(0.0, 1)
+    fetched(plan, lease, lease.remaining / rate)
+    following = plan.next(99.0, 1)
+    assert following.stop - following.start == length
+
+
+def test_the_rate_is_smoothed():
+    plan = planner(100_000)
+    fetched(plan, plan.next(0.0, 1), 80 / 10)
+    lease = plan.next(8.0, 1)
+    fetched(plan, lease, 8.0 + lease.remaining / 50)
+    assert plan.next(99.0, 1).remaining == int(4 * (0.7 * 10 + 0.3 * 50))
+
+
+def test_a_lease_without_a_byte_says_nothing_of_the_rate():
+    plan = planner(100_000)
+    fetched(plan, plan.next(0.0, 1), 80 / 10)
+    fetched(plan, plan.next(8.0, 1), 1000.0, count=0)
+    assert plan._rate == 10
+
+
+@pytest.mark.parametrize(("largest", "length"), [(None, 80), (50, 50), (3, 10), (1000, 80), (0, 80)])
+def test_a_window_bounds_the_largest_lease(largest, length):
+    assert planner(100_000, largest=largest).next(0.0, 1).remaining == length
+
+
+def test_the_last_piece_is_not_left_alone():
+    plan = planner(84, [(0, 40)])
+    assert span(plan.next(0.0, 1)) == (40, 62)
+    assert span(plan.next(0.0, 1)) == (62, 72)
+    assert span(plan.next(0.0, 1)) == (72, 84)
+
+
+def test_gaps_are_filled_in_order():
+    plan = planner(1000, [(5, 500), (510, 900)])
+    assert [span(plan.next(0.0, 2)) for _ in range(3)] == [(0, 5), (500, 510), (900, 925)]
+    check(plan)
+
+
+def test_what_a_failed_lease_left_comes_first():
+    plan = planner(1000)
+    first, second = plan.next(0.0, 4), plan.next(0.0, 4)
+    fetched(plan, first, 1.0, count=7)
+    assert span(plan.next(1.0, 4)) == (7, first.stop)
+    assert second in plan.active
+    check(plan)
+
+
+def test_remaining_and_rate():
+    lease = Lease(10, 50, since=2.0)
+    assert (lease.remaining, lease.rate(4.0)) == (40, 0.0)
+    lease.position = 30
+    assert (lease.remaining, lease.rate(4.0)) == (20, 10.0)
+    assert lease.rate(2.0) == 20 / 1e-3  # no time has passed: fast, not infinite
+
+
+# A stream's horizon.
+
+
+@pytest.mark.parametrize(("horizon", "expected"), [(0, None), (1, (0, 80)), (80, (0, 80)), (None, (0, 80))])
+def test_no_lease_begins_where_a_window_has_no_room(horizon, expected):
+    assert span(planner(10_000).next(0.0, 1, horizon)) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "received", "horizon", "missing"),
+    [
+        (None, [], 0, True),
+        (100, [], None, True),
+        (100, [], 0, False),
+        (100, [(0, 20)], 20, False),
+        (100, [(0, 20)], 21, True),
+        (100, [(0, 100)], None, False),
+    ],
+)
+def test_what_could_be_asked_for_now(size, received, horizon, missing):
+    assert planner(size, received).wants(horizon) is missing
+
+
+# Splits.
+
+
+def busy(rate: float, *positions: tuple[int, int], now: float = 10.0, size: int = 200) -> Planner:
+    """All is leased; `positions` are (bytes received, length) of the running leases, sent at 0; `rate` was measured."""
+    plan = planner(size)
+    plan._rate = rate
+    at = 0
+    for got, length in positions:
+        lease = Lease(at, at + length, 0.0)
+        lease.position += got
+        plan._missing.subtract(at, at + length)
+        plan.active.append(lease)
+        at += length
+    plan._received.add(at, size)
+    plan._missing.subtract(at, size)
+    check(plan)
+    assert now > POLICY.patience
+    return plan
+
+
+def test_the_slowest_lease_is_split_in_proportion_to_the_rates():
+    plan = busy(3.0, (40, 100), (10, 100))  # 4/s with 60 to go; 1/s with 90 to go
+    assert span(plan.next(10.0, 4)) == (110 + 90 // 4, 200)
+    assert [span(lease) for lease in plan.active[:2]] == [(0, 100), (100, 132)]
+    check(plan)
+
+
+def test_a_lease_that_stands_still_keeps_the_least():
+    plan = busy(10.0, (0, 100), size=100)
+    assert span(plan.next(10.0, 4)) == (10, 100)
+    check(plan)
+
+
+def test_the_new_lease_gets_the_least_from_a_fast_one():
+    plan = busy(0.001, (40, 100), size=100)
+    assert span(plan.next(10.0, 4)) == (90, 100)
+    check(plan)
+
+
+@pytest.mark.parametrize(
+    ("what", "rate", "leases"),
+    [
+        ("nothing was measured", 0.0, [(10, 100)]),
+        ("too little is left", 3.0, [(81, 100)]),
+        ("it will be over soon", 3.0, [(900, 920)]),
+        ("nothing is running", 3.0, []),
+    ],
+)
+def test_no_split_without_gain(what, rate, leases):
+    plan = busy(rate, *leases, size=sum(length for _, length in leases))
+    assert plan.next(10.0, 4) is None, what
+    check(plan)
+
+
+def test_a_lease_that_has_hardly_begun_is_taken_to_be_as_fast_as_others():
+    plan = busy(100.0, (10, 100), size=100)
+    fresh = Lease(100, 200, 9.9)
+    plan.size = 200
+    plan.active.append(fresh)
+    assert span(plan.next(10.0, 4))[1] == 100  # the one that has had ten seconds for ten bytes
+    assert fresh.stop == 200
+
+
+def test_fresh_leases_are_halved():
+    plan = busy(50.0, (0, 100), size=100)
+    plan.active[0].since = 10.0
+    assert span(plan.next(10.0, 4)) == (50, 100)
+
+
+def test_a_lease_of_unknown_end_is_not_split():
+    plan = planner()
+    plan._rate = 3.0
+    plan.probe(0.0, whole=True)
+    plan.size = 100  # as if it had become known in no other way
+    assert plan.next(10.0, 4) is None
+
+
+@pytest.mark.parametrize(("horizon", "expected"), [(None, (133, 200)), (134, (133, 200)), (133, None), (20, None)])
+def test_a_split_does_not_begin_where_there_is_no_room(horizon, expected):
+    plan = busy(2.0, (100, 100), (0, 100))
+    plan.active[1].position += 1
+    plan.active[1].since = 9.0  # 1/s
+    assert span(plan.next(10.0, 4, horizon)) == expected
+    check(plan)
+
+
+# Anything may happen.
+
+
+_STEPS = st.lists(
+    st.tuples(st.sampled_from(["next", "next", "next", "move", "move", "end", "fail"]), st.integers(0, 10**6)),
+    max_size=80,
+)
+
+
+@given(st.integers(0, 2000), st.lists(st.integers(0, 2000), max_size=6), st.integers(1, 6), _STEPS, st.booleans())
+@settings(deadline=None, max_examples=300)
+def test_every_byte_is_in_one_place_and_is_planned_once(size, cuts, workers, steps, windowed):
+    bounds = sorted(min(cut, size) for cut in cuts)
+    received = [(a, b) for a, b in zip(bounds[::2], bounds[1::2], strict=False)]
+    plan, now, given_back = planner(size, received), 0.0, 0
+    fetched_bytes = plan.done
+    for what, number in steps:
+        now += (number % 97) / 50
+        horizon = number % (size + 50) if windowed else None
+        running = plan.active[number % len(plan.active)] if plan.active else None
+        if what == "next" and len(plan.active) < workers:
+            lease = plan.next(now, workers, horizon)
+            assert lease is None or (lease.start < lease.stop <= size and lease.position == lease.start)
+            assert lease is None or horizon is None or lease.start < horizon
+            assert lease is not None or not plan.wants(horizon)
+        elif what == "move" and running is not None:
+            count = number % (running.remaining + 1)
+            running.position += count
+            fetched_bytes += count
+        elif what == "end" and running is not None:
+            fetched_bytes += running.remaining
+            fetched(plan, running, now)
+        elif what == "fail" and running is not None:
+            given_back += running.remaining
+            plan.finish(running, now)
+        check(plan)
+        assert plan.done == fetched_bytes
+    assert given_back >= 0
+    while not plan.complete:
+        lease = plan.active[0] if plan.active else plan.next(now, workers)
+        fetched_bytes += lease.remaining
+        fetched(plan, lease, now)
+        check(plan)
+    assert fetched_bytes == size == plan.done
+
+
+@given(st.integers(0, 5000), st.integers(1, 8), st.integers(1, 10_000))
+@settings(deadline=None)
+def test_a_calm_transfer_needs_few_requests(size, workers, rate):
+    """All connections equally fast: no more requests than pieces of the smallest size, and no piece smaller than half."""
+    plan, now, requests = planner(size), 0.0, 0
+    while not plan.complete:
+        while len(plan.active) < workers and (lease := plan.next(now, workers)):
+            requests += 1
+            assert lease.remaining >= min(size, POLICY.smallest // 2)
+        first = min(plan.active, key=lambda lease: lease.remaining)
+        took = first.remaining
+        now += took / rate
+        for lease in plan.active:
+            lease.position += took
+        for lease in [lease for lease in plan.active if not lease.remaining]:
+            plan.finish(lease, now)
+        check(plan)
+    assert requests <= max(1, size // POLICY.smallest)
+
+
+def test_the_default_sizes_are_sane():
+    policy = LeasePolicy()
+    assert 0 < policy.smallest <= policy.first <= policy.largest == 64 * MIB
