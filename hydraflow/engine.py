@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from hydraflow.adapters.sinks import Sink
-from hydraflow.adapters.transport import Response, Transport, TransportFailure
+from hydraflow.adapters.transport import Response, Route, Transport, TransportFailure
 from hydraflow.core import headers, integrity, responses, retry, urls
 from hydraflow.core import transfer as machine
 from hydraflow.core.limiter import Limiter
@@ -102,11 +102,12 @@ class Engine:
             HydraError: the server refuses or cannot be reached.
         """
         begun, shown = time.monotonic(), urls.redact(order.url)
+        route = Route(order.url, order.headers)
         whole = False
         for attempt in itertools.count(1):
             try:
                 ask = Ask() if whole else Ask(0, 1)
-                async with self.transport.open(order.url, ask, headers=order.headers) as response:
+                async with self.transport.open(route, ask) as response:
                     head = response.head
                     if head.status == 206:
                         await response.read_into(memoryview(bytearray(2)))
@@ -149,6 +150,7 @@ class Job:
         self._settings = engine.settings
         self._order = order
         self._sink = sink
+        self._route = Route(order.url, order.headers)
         self._shown = urls.redact(order.url)
         self._planner = Planner(LeasePolicy(), largest=order.largest_lease)
         self._begun = time.monotonic()
@@ -258,9 +260,8 @@ class Job:
             self._engine.poke()
 
     async def _fetch(self, lease: Lease, ask: Ask) -> Event:
-        order = self._order
         try:
-            async with self._engine.transport.open(order.url, ask, headers=order.headers) as response:
+            async with self._engine.transport.open(self._route, ask) as response:
                 claims = await self._more_claims(response)
                 await self._dispatch(machine.HeadReceived(lease, response.head, time.time(), claims))
                 if not lease.dropped:
@@ -296,7 +297,7 @@ class Job:
         if self._transfer.resource is not None or order.claim is not None or not headers.ambiguous_md5(head):
             return ()
         try:
-            opened = self._engine.transport.open(order.url, Ask(), headers=order.headers, method="HEAD")
+            opened = self._engine.transport.open(self._route, Ask(), "HEAD")
             async with opened as whole:
                 same = headers.same_version(headers.validator(head), headers.validator(whole.head))
                 return headers.claims(whole.head) if whole.head.status == 200 and same else ()

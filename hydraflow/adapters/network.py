@@ -12,6 +12,8 @@ nothing more has come by the time of the next request.
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import select
 import socket
 import ssl
@@ -85,7 +87,7 @@ class _Socket:
                 self._watching = True
             await self._waiter
         except OSError as error:
-            raise _fail(FailureKind.DROPPED, f"connection dropped: {error.strerror or error}") from error
+            raise _fail(FailureKind.DROPPED, f"connection dropped: {_words(error)}") from error
         finally:
             self._waiter, self._view = None, memoryview(b"")
             if self._timer is not None:
@@ -163,7 +165,7 @@ class _Socket:
                 except (BlockingIOError, ssl.SSLWantWriteError):
                     await self._wait(writable=True)
         except OSError as error:
-            raise _fail(FailureKind.DROPPED, f"connection dropped: {error.strerror or error}") from error
+            raise _fail(FailureKind.DROPPED, f"connection dropped: {_words(error)}") from error
 
     async def handshake(self) -> None:
         """Do the TLS handshake."""
@@ -494,5 +496,10 @@ class DirectTransport(httpx.AsyncBaseTransport):
 
 
 def _words(error: OSError) -> str:
-    """The system's words, or those of the only cause of a group of errors."""
-    return error.strerror or " ".join(str(error).split())[:200] or type(error).__name__
+    """The system's own words, whatever the event loop has made of them; of several causes, each once."""
+    if isinstance(error, (ssl.SSLError, socket.gaierror)):
+        return error.strerror or str(error)
+    # One error for all addresses of a host has their numbers in its text only.
+    numbers = [error.errno] if error.errno else [int(number) for number in re.findall(r"\[Errno (\d+)\]", str(error))]
+    words = ", ".join(dict.fromkeys(os.strerror(number) for number in numbers))
+    return words or " ".join(str(error).split())[:200] or type(error).__name__

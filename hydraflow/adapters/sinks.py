@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from hydraflow.adapters.hashing import PrefixHasher
 from hydraflow.adapters.store import Store
@@ -25,6 +25,7 @@ __all__ = ["HOLD_BACK", "Cursor", "FileSink", "Sink", "StreamSink"]
 #: Bytes at the end of a stream that no reader gets before everything is verified.
 HOLD_BACK = 64 << 10
 _SCRATCH = 512 << 10
+T = TypeVar("T")
 
 
 class Cursor(Protocol):
@@ -99,20 +100,20 @@ class FileSink:
         resume: go on from what an earlier run left; otherwise that is thrown away.
     """
 
+    #: Memory that cursors have received into and others can use again; of one thread, the engine's.
+    _scratch: ClassVar[list[memoryview]] = []
+
     def __init__(self, store: Store, *, resume: bool = True) -> None:
         self._store = store
         self._resume = resume
         self._hasher: PrefixHasher | None = None
-        self._scratch: list[memoryview] = []
+        self._turn = threading.Lock()
 
     async def begin(self) -> tuple[Identity | None, RangeSet]:
-        await asyncio.to_thread(self._store.claim)
-        if not self._resume:
-            await asyncio.to_thread(self._store.reset)
-        return await asyncio.to_thread(self._store.replay)
+        return await self._in_thread(self._begin)
 
     async def prepare(self, resource: Resource, claim: Claim | None) -> None:
-        await asyncio.to_thread(self._store.prepare, resource.size, resource.validator, resource.claims)
+        await self._in_thread(self._store.prepare, resource.size, resource.validator, resource.claims)
         if claim is not None:
             self._hasher = PrefixHasher(integrity.hasher(claim.digest.algorithm), self._store.read_into)
 
@@ -131,30 +132,58 @@ class FileSink:
             self._hasher.advance(received.prefix())
 
     async def checkpoint(self, received: RangeSet) -> None:
-        await asyncio.to_thread(self._store.sync, received)
+        await self._in_thread(self._store.sync, received)
 
     async def reset(self) -> None:
-        await asyncio.to_thread(self._end_hash)
-        await asyncio.to_thread(self._store.reset)
+        await self._in_thread(self._clear)
 
     async def digest(self, size: int) -> str | None:
-        if self._hasher is None:
+        hasher = self._hasher
+        if hasher is None:
             return None
         try:
-            return await asyncio.to_thread(self._hasher.finish, size)
+            return await asyncio.to_thread(hasher.finish, size)
         except OSError as error:
             raise StorageError.wrap(error, f"cannot read {self._store.path} back") from error
 
     async def commit(self, size: int, resource: Resource) -> None:
-        await asyncio.to_thread(self._end_hash)
-        await asyncio.to_thread(self._store.commit, size, resource.validator.last_modified)
+        await self._in_thread(self._commit, size, resource.validator.last_modified)
 
     async def close(self, *, keep: bool, error: BaseException | None) -> None:
         del error
-        await asyncio.to_thread(self._end_hash)
+        if self._store.claimed or self._hasher is not None:
+            await self._in_thread(self._close, keep)
+
+    async def _in_thread(self, do: Callable[..., T], *arguments: Any) -> T:
+        """Do something that may block. A cancelled wait leaves the thread at work, so the next step waits for it."""
+
+        def step() -> T:
+            with self._turn:
+                return do(*arguments)
+
+        return await asyncio.to_thread(step)
+
+    # ── in a thread, one at a time ───────────────────────────────────────────────────────────────────────────────────
+
+    def _begin(self) -> tuple[Identity | None, RangeSet]:
+        self._store.claim()
+        if not self._resume:
+            self._store.reset()
+        return self._store.replay()
+
+    def _clear(self) -> None:
+        self._end_hash()
+        self._store.reset()
+
+    def _commit(self, size: int, last_modified: str | None) -> None:
+        self._end_hash()
+        self._store.commit(size, last_modified)
+
+    def _close(self, keep: bool) -> None:
+        self._end_hash()
         if not keep:
-            await asyncio.to_thread(self._store.discard)
-        await asyncio.to_thread(self._store.close)
+            self._store.discard()
+        self._store.close()
 
     def _end_hash(self) -> None:
         if self._hasher is not None:

@@ -126,6 +126,11 @@ class Store:
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
+    def claimed(self) -> bool:
+        """The state directory is open, and must be closed."""
+        return self._dir >= 0
+
+    @property
     def resumable(self) -> bool:
         """There is something on disk that a later run can go on from."""
         return self._journal >= 0 and bool(self._recorded)

@@ -7,12 +7,15 @@ byte path below it (`network`).  httpx's errors are mapped here to `TransportFai
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import os
 import ssl
 import threading
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import httpcore
 import httpx
@@ -26,9 +29,10 @@ from hydraflow.errors import ConfigurationError
 from hydraflow.models import Head
 from hydraflow.settings import Settings
 
-__all__ = ["Response", "Transport", "TransportFailure"]
+__all__ = ["Response", "Route", "Transport", "TransportFailure"]
 
 _MAX_REDIRECTS = 10
+_HEADERS = "hydraflow.headers"
 #: Answers that may only mean that a redirect's target (a signed URL, a mirror) is no longer good.
 _STALE = (401, 403, 404, 410)
 
@@ -79,6 +83,28 @@ class _Chunks:
         return count
 
 
+@dataclass(frozen=True, slots=True)
+class _Hop:
+    url: str
+    headers: Mapping[str, str]
+
+
+class Route:
+    """The way to a resource: its URL, and for the time of one transfer the target of the URL's redirects.
+
+    The target is asked directly until it refuses: a signed URL may run out.  It is nobody else's to use, since it may
+    be worth as much as the credentials that it was got with.
+
+    Args:
+        url: as the caller gave it.
+        headers: of the caller; never sent to another origin.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str]) -> None:
+        self.origin = _Hop(url, headers)
+        self.target: _Hop | None = None
+
+
 class Transport:
     """All connections of an engine. Must be used from the engine's event loop only."""
 
@@ -93,68 +119,69 @@ class Transport:
         )
         # httpx would log and decode by its own defaults; bytes must arrive as they are stored.
         self._client.headers.clear()
-        self._final: dict[str, str] = {}
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._client.aclose()
 
     @asynccontextmanager
-    async def open(
-        self, url: str, ask: Ask, *, headers: Mapping[str, str], method: str = "GET"
-    ) -> AsyncIterator[Response]:
+    async def open(self, route: Route, ask: Ask, method: str = "GET") -> AsyncIterator[Response]:
         """Send a request and follow its redirects; leaving the context ends the request.
-
-        A redirect's target is remembered, and asked directly, until it refuses.
 
         Raises:
             TransportFailure: no head came.
         """
-        final = self._final.get(url)
-        response = await self._send(method, final or url, ask, headers if final is None else {})
-        if final is not None and response.status_code in _STALE:
+        known = route.target
+        response = await self._send(method, known or route.origin, ask)
+        if known is not None and response.status_code in _STALE:
             await response.aclose()
-            del self._final[url]
-            final = None
-            response = await self._send(method, url, ask, headers)
-        if final is None and response.history and response.status_code in (200, 206):
-            self._final[url] = str(response.url)
+            if route.target is known:
+                route.target = None
+            response = await self._send(method, route.origin, ask)
         try:
+            if response.history and response.status_code in (200, 206):
+                route.target = _Hop(str(response.url), response.extensions[_HEADERS])
             yield Response(_head(response), response)
         finally:
             await response.aclose()
 
-    async def _send(self, method: str, url: str, ask: Ask, headers: Mapping[str, str]) -> httpx.Response:
-        request = self._request(method, url, ask, headers)
+    async def _send(self, method: str, hop: _Hop, ask: Ask) -> httpx.Response:
+        request = self._request(method, hop, ask)
         history: list[httpx.Response] = []
         while True:
             with _border():
                 response = await self._client.send(request, stream=True)
             if response.next_request is None:
                 response.history = history
+                response.extensions[_HEADERS] = hop.headers
                 return response
             await response.aclose()
             history.append(response)
             if len(history) > _MAX_REDIRECTS:
-                raise TransportFailure(Failure(FailureKind.PROTOCOL, f"more than {_MAX_REDIRECTS} redirects"))
-            request = self._redirected(request, response.next_request, ask, headers)
+                raise _refuse(f"more than {_MAX_REDIRECTS} redirects")
+            hop = _next_hop(request.url, response.next_request.url, hop.headers)
+            request = self._request(method, hop, ask)
 
-    def _request(self, method: str, url: str, ask: Ask, headers: Mapping[str, str]) -> httpx.Request:
-        fields = {"User-Agent": self._user_agent, "Accept": "*/*", **headers, "Accept-Encoding": "identity"}
+    def _request(self, method: str, hop: _Hop, ask: Ask) -> httpx.Request:
+        fields = {"User-Agent": self._user_agent, "Accept": "*/*", **hop.headers, "Accept-Encoding": "identity"}
         if ask.stop is not None:
             fields["Range"] = f"bytes={ask.start}-{ask.stop - 1}"
             if ask.if_range is not None:
                 fields["If-Range"] = ask.if_range
-        return self._client.build_request(method, url, headers=fields)
+        return self._client.build_request(method, hop.url, headers=fields)
 
-    def _redirected(self, was: httpx.Request, to: httpx.Request, ask: Ask, headers: Mapping[str, str]) -> httpx.Request:
-        """The request for a redirect's target: the caller's headers go along only within the same origin."""
-        if to.url.scheme not in ("http", "https"):
-            raise TransportFailure(Failure(FailureKind.PROTOCOL, f"redirect to a {to.url.scheme}:// URL refused"))
-        if was.url.scheme == "https" and to.url.scheme == "http":
-            raise TransportFailure(Failure(FailureKind.PROTOCOL, "redirect from https to http refused"))
-        same = urls.origin(str(was.url)) == urls.origin(str(to.url))
-        return self._request(was.method, str(to.url), ask, headers if same else {})
+
+def _next_hop(was: httpx.URL, to: httpx.URL, headers: Mapping[str, str]) -> _Hop:
+    """Where a redirect leads; the caller's headers go along only as long as it stays with one origin."""
+    if to.scheme not in ("http", "https"):
+        raise _refuse(f"redirect to a {to.scheme}:// URL refused")
+    if was.scheme == "https" and to.scheme == "http":
+        raise _refuse("redirect from https to http refused")
+    return _Hop(str(to), headers if urls.origin(str(was)) == urls.origin(str(to)) else {})
+
+
+def _refuse(message: str) -> TransportFailure:
+    return TransportFailure(Failure(FailureKind.PROTOCOL, message))
 
 
 class _Router(httpx.AsyncBaseTransport):
@@ -206,9 +233,21 @@ def _tls_context(settings: Settings) -> ssl.SSLContext:
     return context
 
 
+_PROXY_VARIABLES = tuple(
+    name for stem in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for name in (stem, stem.upper())
+)
+
+
+@functools.lru_cache(maxsize=8)
+def _proxies(variables: tuple[str | None, ...]) -> dict[str, str]:
+    """The proxies of the environment; reading all of it for each request would cost more than the request."""
+    del variables  # the cache's key
+    return urllib.request.getproxies()
+
+
 def _proxy(url: httpx.URL) -> str | None:
     """The proxy that the environment names for a URL (`http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`)."""
-    proxies = urllib.request.getproxies()
+    proxies = _proxies(tuple(os.environ.get(name) for name in _PROXY_VARIABLES))
     if not proxies or urllib.request.proxy_bypass(url.netloc.decode("ascii")):
         return None
     return proxies.get(url.scheme) or proxies.get("all")
