@@ -9,10 +9,10 @@ STAMP := .venv/.installed
 # An interpreter of one's own choice: make PYTHON=/path/to/python3.12 venv
 PYTHON ?=
 
-.PHONY: help venv test check demo clean
+.PHONY: help venv test check demo bench bench-compare clean
 
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(STAMP) ## Make .venv with everything that development needs.
 
@@ -31,9 +31,9 @@ test: venv ## Install, then lint, types, all tests, coverage (core: every branch
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage report --skip-covered
-	$(BIN)/coverage report --include='hydraflow/core/*' --fail-under=100
+	$(BIN)/coverage run -m pytest -q tests/core tests/simulation
+	$(BIN)/coverage report --include='hydraflow/core/*' --skip-covered --fail-under=100
+	$(BIN)/pytest -q -n 4 --dist loadgroup --ignore=tests/core --ignore=tests/simulation
 
 check: venv ## The fast gates only: lint and types.
 	$(BIN)/ruff check .
@@ -43,6 +43,20 @@ check: venv ## The fast gates only: lint and types.
 demo: venv ## Fetch, verify and stream 200 MB from a real nginx, in the shell, Snakemake and Prefect.
 	@$(BIN)/python -m workflows.demo
 
-clean: ## Remove .venv, the demo's data, caches and build results.
-	rm -rf .venv .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis .snakemake .coverage .coverage.* htmlcov dist build
+# What to measure: make bench ROUNDS=9 SIZE=4GiB SUITES=file-plain,file-tls CLIENTS=curl,aria2,hydraflow
+ROUNDS ?= 5
+SIZE ?= 2GiB
+SUITES ?=
+CLIENTS ?=
+OLD ?=
+
+bench: venv ## Measure hydraflow against its peers, some 20 minutes (ROUNDS=5 SIZE=2GiB SUITES= CLIENTS=).
+	$(BIN)/python -m benchmarks --rounds '$(ROUNDS)' --size '$(SIZE)' --suites '$(SUITES)' --clients '$(CLIENTS)'
+
+bench-compare: venv ## Measure this tree against another revision (OLD=REV, and ROUNDS, SIZE, SUITES).
+	@if [ -z '$(OLD)' ]; then echo "make: set OLD= to a revision, say: make bench-compare OLD=HEAD~1" >&2; exit 1; fi
+	$(BIN)/python -m benchmarks --compare '$(OLD)' --rounds '$(ROUNDS)' --size '$(SIZE)' --suites '$(SUITES)'
+
+clean: ## Remove .venv, the data of demo and benchmarks, caches and build results.
+	rm -rf .venv .demo benchmarks/work .mypy_cache .pytest_cache .ruff_cache .hypothesis .snakemake .coverage .coverage.* htmlcov dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

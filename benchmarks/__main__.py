@@ -12,14 +12,16 @@ from typing import NoReturn
 
 from pydantic import ByteSize, TypeAdapter, ValidationError
 
-from benchmarks import chart, compare, machine, report, rounds
+from benchmarks import BenchmarkError, chart, compare, machine, report, rounds
 from benchmarks.peers import ROOT, Client, all_clients
 from benchmarks.results import Result
 from benchmarks.site import serving
 from benchmarks.suites import SUITES
+from lab.process import MissingBinaryError
 
 RESULTS = ROOT / "benchmarks" / "results"
 CHART = ROOT / "docs" / "images" / "bench.svg"
+_LOOK = 2.0  # seconds of looking whether others are at work
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,20 +31,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.report:
         _publish(options, [])
         return 0
-    if (in_use := machine.busy(2.0)) > rounds.BUSY and not options.busy_ok:
-        load = machine.load()
-        print(f"error: the machine is busy: {in_use:.0%} of its cores, load {load:.2f}; wait, or --busy-ok")
-        return 3
     try:
+        if not options.busy_ok:
+            _refuse_if_busy()
         with contextlib.ExitStack() as stack:
             results = _run(options, _clients(options, stack))
-    except (ValueError, OSError) as error:
+    except (BenchmarkError, MissingBinaryError) as error:
         parser.error(str(error))
     if options.compare is None:
         _publish(options, results)
     for result in results:
         print(f"\n{report.table(result)}", end="")
     return 1 if any(result.failed for result in results) else 0
+
+
+def _refuse_if_busy() -> None:
+    in_use = machine.busy(_LOOK)
+    if in_use > rounds.BUSY:
+        load = machine.load()
+        raise BenchmarkError(f"the machine is busy: {in_use:.0%} of its cores, load {load:.2f}; wait, or --busy-ok")
 
 
 def _clients(options: argparse.Namespace, stack: contextlib.ExitStack) -> list[Client]:

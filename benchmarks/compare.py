@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks import BenchmarkError
 from benchmarks.peers import ROOT, WORK, Client, hydraflow
 
 __all__ = ["BASELINE", "clients", "worktree"]
@@ -20,12 +21,12 @@ def worktree(revision: str, root: Path = ROOT, work: Path = WORK) -> Iterator[Pa
     """Check out `revision` of the repository `root` below `work`, for as long as the context lasts.
 
     Raises:
-        ValueError: there is no such revision.
+        BenchmarkError: there is no such revision.
     """
     try:
         commit = _git(root, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     except subprocess.CalledProcessError:
-        raise ValueError(f"git knows no revision {revision!r}") from None
+        raise BenchmarkError(f"git knows no revision {revision!r}") from None
     tree = work / f"old-{commit[:12]}"
     shutil.rmtree(tree, ignore_errors=True)  # of a run that was killed
     _git(root, "worktree", "add", "--quiet", "--force", "--detach", str(tree), commit)

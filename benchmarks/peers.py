@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+from benchmarks import BenchmarkError
 from benchmarks.suites import Job, Mode
 
 __all__ = ["ROOT", "WORK", "Client", "all_clients", "hydraflow", "revision"]
@@ -54,7 +55,7 @@ def all_clients(names: Iterable[str] = ()) -> list[Client]:
     """The clients of these names, in our order; all of them if none is named.
 
     Raises:
-        ValueError: there is no client of that name.
+        BenchmarkError: there is no client of that name.
     """
     makers: dict[str, Callable[[], Client]] = {
         "curl": _curl,
@@ -68,7 +69,7 @@ def all_clients(names: Iterable[str] = ()) -> list[Client]:
     }
     chosen = list(names) or list(makers)
     if unknown := sorted(set(chosen) - makers.keys()):
-        raise ValueError(f"unknown client {', '.join(unknown)}: choose from {', '.join(makers)}")
+        raise BenchmarkError(f"unknown client {', '.join(unknown)}: choose from {', '.join(makers)}")
     return [make() for name, make in makers.items() if name in chosen]
 
 
@@ -118,7 +119,7 @@ def revision(tree: Path) -> str:
     """The version in the source, and the commit if the tree is a work tree of git."""
     source = (tree / "hydraflow" / "__init__.py").read_text()
     found = re.search(r"__version__ = \"(.+)\"", source)
-    git = shutil.which("git")
+    git = shutil.which("git") if (tree / ".git").exists() else None
     commit = git and _output(git, "-C", str(tree), "describe", "--always", "--dirty", "--exclude=*")
     return " ".join(filter(None, (found and found[1], commit)))
 

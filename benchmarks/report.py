@@ -19,6 +19,11 @@ with the lower and upper quartile behind it; `×` is the ratio to that client *w
 time of all processes of the client, the reader of its pipe included. Only runs whose output was right count.
 """
 
+_INCAPABLE = {
+    Mode.STREAM: ["- aria2 and axel cannot write to standard output"],
+    Mode.MANY: ["- axel takes one file at a time"],
+}
+
 
 def table(result: Result) -> str:
     """One suite: its table, who is missing, and the circumstances."""
@@ -68,7 +73,7 @@ def _spread(spread: Spread | None) -> str:
 
 def _right(summary: Summary) -> str:
     wrong = "".join(f"; {outcome} ×{times}" for outcome, times in summary.failures.items())
-    return f"{summary.runs - sum(summary.failures.values())}/{summary.runs}{wrong}"
+    return f"{summary.right}/{summary.runs}{wrong}"
 
 
 def _notes(result: Result) -> list[str]:
@@ -85,6 +90,6 @@ def _notes(result: Result) -> list[str]:
             f"- **others were at work** before round {', '.join(disturbed)}: more than {BUSY:.0%} of the cores"
         )
     notes += [f"- **missing**: {name}, {reason}" for name, reason in result.missing.items()]
-    if SUITES[result.suite].mode is Mode.STREAM:
-        notes.append("- aria2 and axel cannot write to standard output")
+    if "curl" in result.baselines:  # not where hydraflow is compared with itself
+        notes += _INCAPABLE.get(SUITES[result.suite].mode, [])
     return notes

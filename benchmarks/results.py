@@ -80,7 +80,8 @@ class Summary:
         peak: bytes, the largest of all runs.
         cpu_ratio: to each baseline, of the same round.
         wall_ratio: to each baseline, of the same round.
-        runs: how many were tried.
+        right: runs that count.
+        runs: how many were tried, the proof apart.
         failures: what was wrong, and how often.
     """
 
@@ -90,6 +91,7 @@ class Summary:
     peak: int
     cpu_ratio: dict[str, Spread]
     wall_ratio: dict[str, Spread]
+    right: int
     runs: int
     failures: dict[str, int]
 
@@ -139,6 +141,7 @@ class Result:
             peak=max((run.peak for run in good), default=0),
             cpu_ratio=self._ratios(good, lambda run: run.cpu),
             wall_ratio=self._ratios(good, lambda run: run.wall),
+            right=len(good),
             runs=sum(run.round != PROOF for run in mine),
             failures=dict(Counter(run.outcome for run in mine if run.outcome != OK)),
         )

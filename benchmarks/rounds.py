@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import os
 import shutil
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine
+from benchmarks import BenchmarkError, machine
 from benchmarks.peers import Client
 from benchmarks.results import OK, PROOF, Result, Round, Run
 from benchmarks.site import Site
@@ -132,7 +132,7 @@ def run(
     for name, reason in missing.items():
         say(f"  missing: {name}, {reason}")
     bench = _Bench(suite, site.job(suite), site, timeout, say)
-    date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    date = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     noted: list[Round] = []
     runs = tuple(_rounds(bench, present, rounds, noted))
     return Result(
@@ -197,7 +197,7 @@ def _measured(task: Mapping[str, Any], directory: Path, environment: Mapping[str
 def _program(name: str) -> str:
     found = shutil.which(name)
     if found is None:
-        raise RuntimeError(f"no {name} on PATH")
+        raise BenchmarkError(f"no {name} on PATH")
     return found
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks import machine
+from benchmarks import BenchmarkError, machine
 from benchmarks.suites import MANY_FILES, MANY_SIZE, ROUND_TRIP, Job, Mode, Suite
 from lab import certificates
 from lab.data import random_file
@@ -76,7 +76,7 @@ def serving(size: int, data: Path | None = None) -> Iterator[Site]:
     """Servers for a file of `size` bytes, in the directory `data`, else in memory if there is room.
 
     Raises:
-        OSError: there is no room.
+        BenchmarkError: there is no room.
     """
     place = _place(size, data)
     with contextlib.ExitStack() as stack:
@@ -102,7 +102,9 @@ def _place(size: int, data: Path | None) -> Path:
     for place in places:
         if place.is_dir() and _room(place) >= needed:
             return place.resolve()
-    raise OSError(f"no room for {needed:,} bytes in {' or '.join(map(str, places))}: choose --data or a smaller --size")
+    raise BenchmarkError(
+        f"no room for {needed:,} bytes in {' or '.join(map(str, places))}: choose --data or a smaller --size"
+    )
 
 
 def _room(place: Path) -> int:

@@ -10,6 +10,7 @@ import asyncio
 import collections
 import io
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
@@ -194,8 +195,11 @@ class ByteStream(io.RawIOBase):
         """End the transfer, if it has not ended; no thread, socket or file of it stays."""
         if not self.closed and self._result is None:
             self._call.cancel()
-            with suppress(HydraError, asyncio.CancelledError):
-                self._call.wait()
+            try:
+                with suppress(HydraError, asyncio.CancelledError):
+                    self._call.wait()
+            finally:
+                super().close()
         super().close()
 
 
@@ -308,15 +312,8 @@ async def apipe(
 ) -> FetchResult:
     """The same as `pipe`, awaitable."""
     order = _order(url, digest, size, headers, on_progress)
-    stopped: list[bool] = []
-    work = asyncio.ensure_future(asyncio.to_thread(_pipe, settings or load(), order, target, lambda: bool(stopped)))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        stopped.append(True)
-        with suppress(HydraError, asyncio.CancelledError):
-            await work
-        raise
+    policies, stopped = settings or load(), threading.Event()
+    return await runtime.in_thread(lambda: _pipe(policies, order, target, stopped.is_set), stopped.set)
 
 
 def _pipe(
@@ -327,22 +324,24 @@ def _pipe(
         writer = DescriptorWriter(target, stopped)
     else:
         writer = FifoWriter(Path(target), settings.open_timeout, stopped)
-    complete = False
-    sink = StreamSink(settings.window)
-    call = runtime.start(settings, lambda engine: delivery.to_reader(engine, order, sink))
+    complete, call = False, None
     try:
-        feed(sink, writer, stopped)
-        complete = not stopped()
-        if not complete:
+        sink = StreamSink(settings.window)
+        call = runtime.start(settings, lambda engine: delivery.to_reader(engine, order, sink))
+        feed(sink, writer, lambda: stopped() or call.done)
+        if stopped():
             raise asyncio.CancelledError
-        return call.wait()
+        result = call.wait()
+        complete = True
     except BaseException:
-        call.cancel()
-        with suppress(HydraError, asyncio.CancelledError):
-            call.wait()
+        if call is not None:
+            call.cancel()
+            with suppress(HydraError, asyncio.CancelledError):
+                call.wait()
         raise
     finally:
         writer.close(complete=complete)
+    return result
 
 
 # ── many ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -404,7 +403,12 @@ class Hydra:
 
         Yields:
             The file's name, and its stream, which must be read before the next one is asked for.
+
+        Raises:
+            ConfigurationError: a URL is wrong, or `ahead` is less than 1.
         """
+        if ahead < 1:
+            raise ConfigurationError(f"ahead must be at least 1, not {ahead}")
         settings = self._settings.model_copy(update={"buffer": self._settings.window // ahead})
         waiting = collections.deque(_order(url, None, None, headers, None) for url in urls)
         running: collections.deque[AsyncByteStream] = collections.deque()
@@ -524,7 +528,7 @@ def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if name.lower() in ("range", "if-range", "host", "content-length", "transfer-encoding", "accept-encoding"):
             raise ConfigurationError(f"the header {name} is hydraflow's own to set")
-        if not (name + value).isprintable() or not name.isascii() or not name or set(name) & set(" :\t"):
+        if not (name + value).isprintable() or not (name + value).isascii() or not name or set(name) & set(" :\t"):
             raise ConfigurationError(f"not a valid header: {name!r}")
     return dict(headers)
 
@@ -533,7 +537,10 @@ def _destination(order: Order, dest: str | os.PathLike[str] | None, settings: Se
     if dest is None:
         return settings.output / order.name
     text = os.fspath(dest)
-    return Path(text) / order.name if text.endswith(os.sep) or Path(text).is_dir() else Path(text)
+    if "\0" in text:
+        raise ConfigurationError("the destination has a NUL character in it")
+    is_directory = text.endswith(os.sep) or os.path.isdir(text)  # noqa: PTH112 - Path's raises where a name is too long
+    return Path(text) / order.name if is_directory else Path(text)
 
 
 def _check_names(orders: Sequence[Order]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import stat
 import time
 from dataclasses import replace
 from pathlib import Path
 
+from hydraflow.adapters import threads
 from hydraflow.adapters.sinks import FileSink, StreamSink
 from hydraflow.adapters.store import Store, timestamp
 from hydraflow.core import integrity, urls
@@ -31,7 +31,7 @@ async def to_file(engine: Engine, order: Order, path: Path, *, resume: bool, ove
         DestinationExistsError: something else is at `path`.
         HydraError: see `errors`.
     """
-    if await asyncio.to_thread(_occupied, path) and not overwrite:
+    if await threads.begin(_occupied, path) and not overwrite:
         return await _present(engine, order, path)
     store = Store(path, urls.canonical(order.url), overwrite=overwrite)
     result = await engine.run(order, FileSink(store, resume=resume))
@@ -68,15 +68,16 @@ def _occupied(path: Path) -> bool:
 async def _present(engine: Engine, order: Order, path: Path) -> FetchResult:
     """The result for a file that is there, if it is the one asked for."""
     begun = time.monotonic()
-    facts = await asyncio.to_thread(_stat, path)
+    facts = await threads.begin(_stat, path)
     resource = None if order.claim is not None else await engine.probe(order)
     claim = order.claim or integrity.choose(None, resource.claims if resource is not None else ())
     if order.size not in (None, facts.st_size):
         raise DestinationExistsError(f"{path} exists with {facts.st_size:,} bytes, not {order.size:,}")
     if claim is not None:
-        await asyncio.to_thread(_compare, path, claim)
+        await threads.begin(_compare, path, claim)
     elif resource is not None:
         _compare_facts(path, facts, resource)
+    await threads.begin(Store(path, urls.canonical(order.url)).sweep)
     return _present_result(order, path, facts.st_size, claim, resource, time.monotonic() - begun)
 
 
@@ -104,9 +105,8 @@ def _compare(path: Path, claim: Claim) -> None:
 def _compare_facts(path: Path, facts: os.stat_result, resource: Resource) -> None:
     """No digest is known: the size must agree, and the time where the server gives one (a fetch sets it)."""
     if resource.size != facts.st_size:
-        raise DestinationExistsError(
-            f"{path} exists with {facts.st_size:,} bytes, the server has {resource.size or 0:,}"
-        )
+        theirs = "does not tell its size" if resource.size is None else f"has {resource.size:,}"
+        raise DestinationExistsError(f"{path} exists with {facts.st_size:,} bytes, the server {theirs}")
     moment = timestamp(resource.validator.last_modified)
     if moment is not None and int(moment) != int(facts.st_mtime):
         raise DestinationExistsError(

@@ -23,7 +23,7 @@ from hydraflow.core.planner import Lease, LeasePolicy, Planner
 from hydraflow.core.responses import Ask
 from hydraflow.core.retry import Failure, FailureKind
 from hydraflow.core.transfer import Command, Event, State, Terms, Transfer
-from hydraflow.errors import HydraError
+from hydraflow.errors import ConfigurationError, HydraError
 from hydraflow.models import Claim, FetchResult, Outcome, Phase, Progress, Resource
 from hydraflow.settings import Settings
 
@@ -61,6 +61,8 @@ class Engine:
     """What all transfers of a process share."""
 
     def __init__(self, settings: Settings) -> None:
+        if not (settings.user_agent.isascii() and settings.user_agent.isprintable()):
+            raise ConfigurationError(f"not a valid User-Agent: {settings.user_agent!r}")
         self.settings = settings
         self.transport = Transport(settings)
         self.policy = retry.Policy(

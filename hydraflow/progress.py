@@ -37,8 +37,17 @@ __all__ = [
 
 _STEP = 1000
 _LINE_EVERY = 10.0
+_DRAW_EVERY = 0.2
 _NARROW = 64
 _SHOW_CURSOR = b"\x1b[?25h"
+#: Red is for errors.
+_COLOURS = {
+    "bar.complete": "cyan",
+    "bar.pulse": "cyan",
+    "progress.download": "none",
+    "progress.data.speed": "none",
+    "progress.remaining": "none",
+}
 #: For terminals and logs that cannot show the real ones.
 _PLAIN_SIGNS = str.maketrans({"→": "->", "…": "...", "×": "x"})
 
@@ -79,7 +88,7 @@ def choose(*, quiet: bool, plain: bool) -> Reporter:
 
 
 def _is_display() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 class Quiet:
@@ -136,64 +145,82 @@ class Plain(Quiet):
 
 
 class Live(Quiet):
-    """Bars on a terminal, one per file in work, with messages above them; the bars go when it is over."""
+    """Bars on a terminal, one per file in work, with messages above them; the bars go when it is over.
+
+    Drawn when there is news, and not by a thread of its own: what one thread prints while another draws tears the bars.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         import rich.console
         import rich.progress as bars
+        import rich.theme
 
-        console = rich.console.Console(stderr=True)
+        console = rich.console.Console(stderr=True, theme=rich.theme.Theme(_COLOURS))
         self._bars = bars.Progress(
-            *_columns(console.width), console=console, refresh_per_second=5, transient=True, expand=True
+            *_columns(console.width), console=console, auto_refresh=False, transient=True, expand=True
         )
         self._tasks: dict[str, rich.progress.TaskID] = {}
-        self._guard = threading.Lock()
-        self._closed = False
+        self._guard = threading.RLock()
+        self._drawn_at = 0.0
         self._bars.start()
 
     def update(self, progress: Progress) -> None:
+        super().update(progress)
         with self._guard:
-            super().update(progress)
             if progress.message:
                 self._print(f"{progress.name}: {progress.message}", style="dim")
-            if not self._closed:
-                self._draw(progress)
+            self._set(progress)
+            self._draw()
 
-    def _draw(self, progress: Progress) -> None:
-        over = progress.phase in (Phase.DONE, Phase.FAILED)
+    def _set(self, progress: Progress) -> None:
+        if progress.phase in (Phase.DONE, Phase.FAILED):
+            self._remove(progress.name)
+            return
         task = self._tasks.get(progress.name)
         if task is None:
-            if over:  # a file of no size: there was nothing to draw
-                return
             task = self._bars.add_task(_escape(progress.name), total=None, state="")
             self._tasks[progress.name] = task
-        if over:
-            self._bars.remove_task(self._tasks.pop(progress.name))
-        else:
-            self._bars.update(task, completed=progress.done, total=progress.size, state=_state(progress))
+        self._bars.update(task, completed=progress.done, total=progress.size, state=_state(progress))
+
+    def _draw(self, *, at_once: bool = False) -> None:
+        now = time.monotonic()
+        if at_once or now - self._drawn_at >= _DRAW_EVERY:
+            self._drawn_at = now
+            with contextlib.suppress(OSError):  # the terminal is gone: the transfer need not be
+                self._bars.refresh()
+
+    def _remove(self, name: str) -> None:
+        with self._guard:
+            task = self._tasks.pop(name, None)
+            if task is not None:
+                self._bars.remove_task(task)
+                self._draw(at_once=True)
 
     def finished(self, result: FetchResult, name: str) -> None:
         super().finished(result, name)
+        self._remove(name)
         self._print(summary(result, name))
 
     def failed(self, error: HydraError, name: str) -> None:
         self._running.pop(name, None)
+        self._remove(name)
         self._print(error_line(error, name), style="red")
 
     def note(self, line: str) -> None:
         self._print(line, style="dim")
 
     def close(self) -> None:
-        with self._guard:
-            self._closed = True
-        with contextlib.suppress(OSError):
+        with self._guard, contextlib.suppress(OSError):
             self._bars.stop()
 
-    def _print(self, line: str, style: str | None = None) -> None:
-        with contextlib.suppress(OSError):  # the terminal is gone: the transfer need not be
+    def _print(self, line: str, style: str = "") -> None:
+        from rich.text import Text
+
+        with self._guard, contextlib.suppress(OSError):
             text = _fit(f"hydraflow: {line}", self._bars.console.encoding)
-            self._bars.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+            # A style given to `print` would be that of the bars below, too.
+            self._bars.console.print(Text(text, style), soft_wrap=True)
 
 
 def _columns(width: int) -> list[rich.progress.ProgressColumn]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures
+import concurrent.futures.thread  # now, since it cannot be imported once the main thread is over
 import contextlib
 import os
 import threading
@@ -18,9 +19,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
 from hydraflow.engine import Engine
+from hydraflow.errors import ConfigurationError
 from hydraflow.settings import Settings
 
-__all__ = ["Call", "start"]
+__all__ = ["Call", "in_thread", "start"]
 
 T = TypeVar("T")
 _SLICE = 0.1
@@ -39,7 +41,11 @@ class Call(Generic[T]):
         loop.call_soon_threadsafe(self._start, make)
 
     def _start(self, make: Callable[[], Coroutine[Any, Any, T]]) -> None:
-        self._task = self._loop.create_task(make())
+        try:
+            self._task = self._loop.create_task(make())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller waits for it
+            self._future.set_exception(error)
+            return
         self._task.add_done_callback(self._finish)
         if self._cancelled:
             self._task.cancel()
@@ -64,7 +70,14 @@ class Call(Generic[T]):
             self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
 
     def wait(self) -> T:
-        """Block until it has ended, and return its result or raise its error."""
+        """Block until it has ended, and return its result or raise its error.
+
+        Raises:
+            ConfigurationError: this is called from the engine thread itself, which would wait for itself.
+        """
+        if _running_loop() is self._loop:
+            self.cancel()
+            raise ConfigurationError("hydraflow was called from a callback in its engine's thread; use another thread")
         try:
             while not self._future.done():
                 concurrent.futures.wait([self._future], timeout=_SLICE)
@@ -76,25 +89,49 @@ class Call(Generic[T]):
 
     async def join(self) -> T:
         """The same for a caller in another event loop."""
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
+        return await _join(self._future, self.cancel)
 
-        def tell(_: object) -> None:
-            with contextlib.suppress(RuntimeError):  # the caller's loop may be closed by now
-                loop.call_soon_threadsafe(lambda: None if ended.done() else ended.set_result(None))
 
-        self._future.add_done_callback(tell)
+async def _join(future: concurrent.futures.Future[T], cancel: Callable[[], None]) -> T:
+    """Await what is done elsewhere; a cancelled caller asks it to end, and waits until it has."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def tell(_: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the caller's loop may be closed by now
+            loop.call_soon_threadsafe(lambda: None if ended.done() else ended.set_result(None))
+
+    future.add_done_callback(tell)
+    try:
+        await asyncio.wait({ended})
+    except asyncio.CancelledError:
+        cancel()
+        deadline = loop.time() + _GRACE
+        while not ended.done() and loop.time() < deadline:
+            # Some callers (anyio, and so Prefect) cancel again at every await, until the first has come through.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({ended}, timeout=_SLICE)
+        raise
+    return future.result()
+
+
+async def in_thread(work: Callable[[], T], cancel: Callable[[], None]) -> T:
+    """Do `work`, which may block for long, in a thread of its own: pools have an end, and then the rest would wait.
+
+    Args:
+        work: done in the thread.
+        cancel: asks `work` to end; called when the caller is cancelled, which then waits for that end.
+    """
+    future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def run() -> None:
         try:
-            await asyncio.wait({ended})
-        except asyncio.CancelledError:
-            self.cancel()
-            deadline = loop.time() + _GRACE
-            while not ended.done() and loop.time() < deadline:
-                # Some callers (anyio, and so Prefect) cancel again at every await, until the first has come through.
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait({ended}, timeout=_SLICE)
-            raise
-        return self._future.result()
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - the caller gets it
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="hydraflow-pipe", daemon=True).start()
+    return await _join(future, cancel)
 
 
 class _Thread:
@@ -133,6 +170,13 @@ class _Thread:
             await asyncio.wait(tasks, timeout=_GRACE)
         for engine in self._engines.values():
             await engine.aclose()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

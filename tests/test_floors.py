@@ -36,6 +36,7 @@ FLOORS = {
     "hydraflow.adapters.hashing": 5,
     "hydraflow.adapters.network": 5,
     "hydraflow.adapters.store": 5,
+    "hydraflow.adapters.threads": 5,
     "hydraflow.adapters.sinks": 6,
     "hydraflow.adapters.transport": 6,
     "hydraflow.adapters.pipes": 7,

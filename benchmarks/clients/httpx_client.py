@@ -63,9 +63,9 @@ async def stream(url: str) -> None:
                 view = view[os.write(1, view) :]
 
 
-async def many(listing: str) -> None:
-    """All files of a list, each with one request."""
-    waiting = iter(Path(listing).read_text().split())
+async def many(urls: list[str]) -> None:
+    """All files, each with one request."""
+    waiting = iter(urls)
 
     async def lane(http: httpx.AsyncClient) -> None:
         for url in waiting:
@@ -77,4 +77,8 @@ async def many(listing: str) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run({"file": file, "stream": stream, "many": many}[sys.argv[1]](sys.argv[2]))
+    mode, target = sys.argv[1:]
+    if mode == "many":
+        uvloop.run(many(Path(target).read_text().split()))
+    else:
+        uvloop.run({"file": file, "stream": stream}[mode](target))

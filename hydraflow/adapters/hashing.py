@@ -30,7 +30,7 @@ class PrefixHasher:
         self._target = 0
         self._done = 0
         self._closed = False
-        self._error: OSError | None = None
+        self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="hydraflow-hash", daemon=True)
         self._thread.start()
 
@@ -75,7 +75,7 @@ class PrefixHasher:
                         raise OSError("the part file is shorter than what was written to it")
                     self._hasher.update(view[:count])
                     self._done += count
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - raised again in `finish`, or that would wait for ever
                 self._error = error
             with self._turn:
                 self._turn.notify_all()

@@ -114,18 +114,20 @@ class FifoWriter:
 
     def __init__(self, path: Path, timeout: float, stopped: Callable[[], bool] = lambda: False) -> None:
         self._path, self._timeout, self._stopped = path, timeout, stopped
+        self._writer: DescriptorWriter | None = None
+        self._made, self._fd, self._keeper = False, -1, -1
         try:
             self._made = _make_fifo(path)
             self._keeper = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
+            self.close(complete=False)
             raise SinkError(f"cannot use {path} as a named pipe: {error.strerror}") from error
-        self._writer: DescriptorWriter | None = None
-        self._fd = -1
 
     def write(self, view: memoryview) -> None:
         if self._writer is None:
-            view = view[self._prefill(view) :]
-            self._await_reader()
+            filled = self._prefill(view)
+            view = view[filled:]
+            self._await_reader(filled)
         if self._writer is not None:
             self._writer.write(view)
 
@@ -136,19 +138,17 @@ class FifoWriter:
             return os.write(self._keeper, view)
         return 0
 
-    def _await_reader(self) -> None:
-        """A reader is there once the pipe holds less than what was put in."""
-        filled, deadline = _unread(self._keeper), time.monotonic() + self._timeout
+    def _await_reader(self, filled: int) -> None:
+        """A reader is there once the pipe holds less than the `filled` bytes that were put in."""
+        deadline = time.monotonic() + self._timeout
         while _unread(self._keeper) >= filled:
             if self._stopped():
                 return
             if time.monotonic() > deadline:
                 raise NoReaderError(f"nobody opened {self._path} for reading within {self._timeout:g} s")
             time.sleep(0.01)
-        self._fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._become_writer()
         self._writer = DescriptorWriter(self._fd, self._stopped)
-        os.close(self._keeper)
-        self._keeper = -1
 
     def check(self) -> None:
         if self._writer is not None:
@@ -156,8 +156,13 @@ class FifoWriter:
 
     def close(self, *, complete: bool) -> None:
         """End the pipe; an empty stream still waits for its reader."""
-        if complete and self._writer is None:
-            self._finish_unread()
+        try:
+            if complete and self._writer is None:
+                self._finish_unread()
+        finally:
+            self._let_go(complete=complete)
+
+    def _let_go(self, *, complete: bool) -> None:
         if self._writer is not None:
             self._writer.close(complete=complete)
         for fd in (self._fd, self._keeper):
@@ -168,20 +173,25 @@ class FifoWriter:
                 self._path.unlink()
 
     def _finish_unread(self) -> None:
-        """Nothing was written at all: open and close the pipe once there is a reader, which then sees its end."""
-        os.close(self._keeper)
-        self._keeper, deadline = -1, time.monotonic() + self._timeout
-        while not self._stopped():
-            try:
-                self._fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            except OSError as error:
-                if error.errno != errno.ENXIO:
-                    raise SinkError(f"cannot open {self._path}: {error.strerror}") from error
-            else:
+        """Nothing was written at all: let go once there is a reader, which then sees the end."""
+        self._become_writer()
+        poll, deadline = select.poll(), time.monotonic() + self._timeout
+        poll.register(self._fd, 0)
+        while poll.poll(0):  # an error: nobody has the other end
+            if self._stopped():
                 return
             if time.monotonic() > deadline:
                 raise NoReaderError(f"nobody opened {self._path} for reading within {self._timeout:g} s")
             time.sleep(0.01)
+
+    def _become_writer(self) -> None:
+        """Let our own reading end go; the pipe has a writer at every moment, or a reader would see its end."""
+        try:
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise SinkError(f"cannot open {self._path}: {error.strerror}") from error
+        os.close(self._keeper)
+        self._keeper = -1
 
 
 def _make_fifo(path: Path) -> bool:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from hydraflow.adapters import threads
 from hydraflow.adapters.hashing import PrefixHasher
 from hydraflow.adapters.store import Store
 from hydraflow.core import integrity
@@ -64,7 +65,7 @@ class Sink(Protocol):
         ...
 
     def restartable(self) -> bool:
-        """Everything can still be thrown away."""
+        """Everything can still be thrown away, and stays so until `reset`."""
         ...
 
     def settle(self, received: RangeSet) -> None:
@@ -107,7 +108,8 @@ class FileSink:
         self._store = store
         self._resume = resume
         self._hasher: PrefixHasher | None = None
-        self._turn = threading.Lock()
+        self._turn = asyncio.Lock()
+        self._generation = 0
 
     async def begin(self) -> tuple[Identity | None, RangeSet]:
         return await self._in_thread(self._begin)
@@ -132,9 +134,10 @@ class FileSink:
             self._hasher.advance(received.prefix())
 
     async def checkpoint(self, received: RangeSet) -> None:
-        await self._in_thread(self._store.sync, received)
+        await self._in_thread(self._sync, received, self._generation)
 
     async def reset(self) -> None:
+        self._generation += 1
         await self._in_thread(self._clear)
 
     async def digest(self, size: int) -> str | None:
@@ -142,7 +145,7 @@ class FileSink:
         if hasher is None:
             return None
         try:
-            return await asyncio.to_thread(hasher.finish, size)
+            return await threads.begin(hasher.finish, size)
         except OSError as error:
             raise StorageError.wrap(error, f"cannot read {self._store.path} back") from error
 
@@ -155,13 +158,9 @@ class FileSink:
             await self._in_thread(self._close, keep)
 
     async def _in_thread(self, do: Callable[..., T], *arguments: Any) -> T:
-        """Do something that may block. A cancelled wait leaves the thread at work, so the next step waits for it."""
-
-        def step() -> T:
-            with self._turn:
-                return do(*arguments)
-
-        return await asyncio.to_thread(step)
+        """One thing at a time, and each to its end."""
+        async with self._turn:
+            return await threads.to_the_end(threads.begin(do, *arguments))
 
     # ── in a thread, one at a time ───────────────────────────────────────────────────────────────────────────────────
 
@@ -170,6 +169,11 @@ class FileSink:
         if not self._resume:
             self._store.reset()
         return self._store.replay()
+
+    def _sync(self, received: RangeSet, generation: int) -> None:
+        # While it waited for its turn the file may have been begun anew: then `received` is of another version.
+        if generation == self._generation:
+            self._store.sync(received)
 
     def _clear(self) -> None:
         self._end_hash()
@@ -181,9 +185,11 @@ class FileSink:
 
     def _close(self, keep: bool) -> None:
         self._end_hash()
-        if not keep:
-            self._store.discard()
-        self._store.close()
+        try:
+            if not keep:
+                self._store.discard()
+        finally:
+            self._store.close()
 
     def _end_hash(self) -> None:
         if self._hasher is not None:
@@ -224,7 +230,7 @@ class StreamSink:
         self._ring = memoryview(bytearray(self._window.capacity))
         self._turn = threading.Condition()
         self._size: int | None = None
-        self._given = False
+        self._given = self._frozen = False
         self._verified = False
         self._ended = False
         self._error: BaseException | None = None
@@ -253,7 +259,10 @@ class StreamSink:
         return self._window.horizon
 
     def restartable(self) -> bool:
-        return not self._given
+        with self._turn:
+            # Who asks means to begin anew: until the reset no reader may get a byte of what will be thrown away.
+            self._frozen = not self._given
+            return self._frozen
 
     def settle(self, received: RangeSet) -> None:
         del received
@@ -265,6 +274,7 @@ class StreamSink:
         with self._turn:
             self._window = Window(self._window.capacity)
             self._size = self._hasher = None
+            self._frozen = False
 
     async def digest(self, size: int) -> str | None:
         with self._turn:
@@ -370,7 +380,7 @@ class StreamSink:
             self._loop.call_soon_threadsafe(self._made_room)
 
     def _available(self) -> bool:
-        return self._window.head < self._limit()
+        return not self._frozen and self._window.head < self._limit()
 
 
 class _RingCursor:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import errno
 import fcntl
 import os
 import secrets
@@ -50,6 +51,8 @@ class Store:
         self._dir = self._lock = self._part = self._journal = -1
         self._part_name = ""
         self._recorded = RangeSet()
+        self._owned = self._cleared = self._anchored = False
+        self._broken: StorageError | None = None
 
     # ── ownership ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -60,7 +63,7 @@ class Store:
             DestinationBusyError: another process is its owner.
         """
         with _wrap(f"cannot prepare {self.state}"):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            _make_directories(self.path.parent)
             while not self._try_claim():
                 self._close("_lock", "_dir")
 
@@ -68,59 +71,68 @@ class Store:
         """Take the lock; False if its owner has just removed it, which makes ours worthless."""
         with contextlib.suppress(FileExistsError):
             self.state.mkdir(mode=0o700)
-        self._dir = os.open(self.state, os.O_RDONLY | os.O_DIRECTORY | _NOFOLLOW)
-        if os.fstat(self._dir).st_uid != os.geteuid():
-            raise StorageError(f"{self.state} belongs to another user", hint="Remove it, or choose another --output.")
         try:
+            self._dir = os.open(self.state, os.O_RDONLY | os.O_DIRECTORY | _NOFOLLOW)
+            if os.fstat(self._dir).st_uid != os.geteuid():
+                hint = "Remove it, or choose another --output."
+                raise StorageError(f"{self.state} belongs to another user", hint=hint)
             self._lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o600, dir_fd=self._dir)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever removes the state does so while holding its lock: a lock file that is still there is *the* lock.
+            named = os.stat(self.state / _LOCK, follow_symlinks=False)
         except BlockingIOError:
-            self._close("_lock")  # it is another's: closing must not clear what that one works on
             raise DestinationBusyError(f"another process is writing {self.path}") from None
         except FileNotFoundError:
             return False
-        # Whoever removes the state does so while holding its lock, so a lock file that is still there is *the* lock.
-        try:
-            named = os.stat(self.state / _LOCK, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        return os.path.samestat(named, os.fstat(self._lock))
+        self._owned = os.path.samestat(named, os.fstat(self._lock))
+        return self._owned
 
     # ── what an earlier run left ─────────────────────────────────────────────────────────────────────────────────────
 
     def replay(self) -> tuple[Identity | None, RangeSet]:
         """Read the journal; state that is torn, foreign or of another URL counts as none."""
         with _wrap(f"cannot read the checkpoint in {self.state}"):
-            try:
-                fd = os.open(_JOURNAL, os.O_RDWR | _NOFOLLOW, dir_fd=self._dir)
-            except FileNotFoundError:
+            self._journal = self._open_regular(_JOURNAL)
+            if self._journal < 0:
                 return None, RangeSet()
-            with os.fdopen(fd, "rb", closefd=False) as file:
+            with os.fdopen(self._journal, "rb", closefd=False) as file:
                 found = journal.replay(file.read())
             identity = found.identity
-            if identity is None or identity.url != self._url or not self._adopt(identity, found.durable):
-                os.close(fd)
+            # A part without one durable byte is of no use, and a new one gets a journal that is true of it.
+            useful = identity is not None and identity.url == self._url and bool(found.durable)
+            if identity is None or not useful or not self._adopt(identity, found.durable):
+                self._close("_journal")
                 return None, RangeSet()
-            os.ftruncate(fd, found.valid_length)
-            os.lseek(fd, 0, os.SEEK_END)
-            self._journal = fd
+            os.ftruncate(self._journal, found.valid_length)
+            os.lseek(self._journal, 0, os.SEEK_END)
             self._recorded = found.durable.copy()
             return identity, found.durable
 
+    def _open_regular(self, name: str) -> int:
+        """Open a file of the state directory; -1 if there is none, or something that is not ours."""
+        try:
+            # Non-blocking, because a named pipe may lie there.
+            fd = os.open(name, os.O_RDWR | os.O_NONBLOCK | _NOFOLLOW, dir_fd=self._dir)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP, errno.EISDIR):
+                return -1
+            raise
+        facts = os.fstat(fd)
+        if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1:
+            return fd
+        os.close(fd)
+        return -1
+
     def _adopt(self, identity: Identity, durable: RangeSet) -> bool:
         """Open the part that the journal speaks of, if it can hold what is claimed."""
-        if not identity.part.startswith(_PART):
+        fd = self._open_regular(identity.part) if identity.part.startswith(_PART) else -1
+        if fd < 0:
             return False
-        try:
-            fd = os.open(identity.part, os.O_RDWR | _NOFOLLOW, dir_fd=self._dir)
-        except OSError:
-            return False
-        facts = os.fstat(fd)
-        end = max((piece.stop for piece in durable), default=0)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size < end or facts.st_nlink != 1:
+        if os.fstat(fd).st_size < max((piece.stop for piece in durable), default=0):
             os.close(fd)
             return False
         self._part, self._part_name = fd, identity.part
+        self._anchored = True
         return True
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -157,7 +169,6 @@ class Store:
             self._journal = os.open(_JOURNAL, flags, 0o600, dir_fd=self._dir)
             identity = Identity(url=self._url, size=size, validator=validator, claims=claims, part=self._part_name)
             _write_all(self._journal, journal.encode_header() + journal.encode_resource(identity))
-        os.fsync(self._dir)
 
     def _check_space(self, size: int) -> None:
         space = os.fstatvfs(self._part)
@@ -182,14 +193,32 @@ class Store:
         """Make a checkpoint of what has been written."""
         if self._journal < 0:
             return
+        self._check()
         new = received.minus(self._recorded)
         if not new:
             return
-        with _wrap(f"cannot make a checkpoint in {self.state}"):
-            os.fdatasync(self._part)
-            _write_all(self._journal, journal.encode_durable(new))
-            os.fdatasync(self._journal)
+        try:
+            with _wrap(f"cannot make a checkpoint in {self.state}"):
+                os.fdatasync(self._part)
+                self._anchor()
+                _write_all(self._journal, journal.encode_durable(new))
+                os.fdatasync(self._journal)
+        except StorageError as error:
+            self._broken = error
+            raise
         self._recorded = received.copy()
+
+    def _check(self) -> None:
+        """After a failed sync the next one may succeed though bytes are lost: nothing is claimed any more."""
+        if self._broken is not None:
+            raise self._broken
+
+    def _anchor(self) -> None:
+        """Before the first checkpoint: make the names durable under which its bytes will be looked for."""
+        if not self._anchored:
+            os.fsync(self._dir)
+            _sync_directory(self.path.parent)
+            self._anchored = True
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -199,6 +228,7 @@ class Store:
         Raises:
             DestinationExistsError: something has appeared at the final name in the meantime.
         """
+        self._check()
         with _wrap(f"cannot finish {self.path}"):
             os.ftruncate(self._part, size)
             moment = timestamp(last_modified)
@@ -214,7 +244,8 @@ class Store:
             os.rename(self._part_name, self.path, src_dir_fd=self._dir)
             return
         try:
-            # Unlike rename(2), link(2) never replaces what is there.
+            # Unlike rename(2), link(2) never replaces what is there. The old name goes with the state, once the new one
+            # is durable: a power cut must not find neither.
             os.link(self._part_name, self.path, src_dir_fd=self._dir, follow_symlinks=False)
         except FileExistsError:
             raise DestinationExistsError(f"{self.path} exists already") from None
@@ -223,46 +254,75 @@ class Store:
             if os.path.lexists(self.path):
                 raise DestinationExistsError(f"{self.path} exists already") from None
             os.rename(self._part_name, self.path, src_dir_fd=self._dir)
-        else:
-            os.unlink(self._part_name, dir_fd=self._dir)
 
     def reset(self) -> None:
         """Throw away every byte, and go on owning the destination."""
         with _wrap(f"cannot clear {self.state}"):
             self._close("_part", "_journal")
             self._recorded = RangeSet()
-            for name in os.listdir(self._dir):
-                if name == _JOURNAL or name.startswith(_PART):
-                    os.unlink(name, dir_fd=self._dir)
+            self._clear()
+            self._cleared, self._anchored = True, False
+
+    def _clear(self) -> None:
+        for name in os.listdir(self._dir):
+            if name == _JOURNAL or name.startswith(_PART):
+                os.unlink(name, dir_fd=self._dir)
 
     def discard(self) -> None:
         """Remove the state: nothing of it is worth keeping."""
-        if self._dir >= 0:
+        if self._owned:
             self.reset()
             self._remove_state()
 
+    def sweep(self) -> None:
+        """Remove state that holds no bytes but those at the final name: what a kill in the midst of a commit leaves."""
+        try:
+            final = self.path.stat().st_ino
+            if all(part.lstat().st_ino == final for part in self.state.glob(f"{_PART}*")) and self.state.is_dir():
+                self.claim()
+                self.discard()
+        except OSError:
+            return  # somebody works on it, or there is nothing
+        finally:
+            self.close()
+
     def close(self) -> None:
         """Give up ownership. State without a checkpoint is removed; the rest waits for a later run."""
-        if self._dir >= 0 and self._lock >= 0 and not self.resumable:
+        # What was there before and has not been looked at yet, or is of another URL, may be worth much.
+        if self._owned and not self.resumable and (self._cleared or not os.path.lexists(self.state / _JOURNAL)):
             with contextlib.suppress(StorageError):
                 self.discard()
-        self._close("_part", "_journal", "_lock", "_dir")
+        if self._owned:
+            with contextlib.suppress(OSError):
+                # Closing would not do: a child of a fork shares the lock.
+                fcntl.flock(self._lock, fcntl.LOCK_UN)
+        elif self._dir >= 0:
+            with contextlib.suppress(OSError):
+                self.state.rmdir()  # empty: it was made in vain
+        self._release()
 
     def _remove_state(self) -> None:
         """The lock goes last but one, and while it is held: see `_try_claim`."""
+        # Closed first: NFS keeps what is removed while it is open, and the directory with it.
+        self._close("_part", "_journal")
         with contextlib.suppress(OSError):
-            for name in os.listdir(self._dir):
-                if name != _LOCK:
-                    os.unlink(name, dir_fd=self._dir)
+            self._clear()
             os.unlink(_LOCK, dir_fd=self._dir)
+            self._close("_lock")
             self.state.rmdir()
+        self._release()
+
+    def _release(self) -> None:
         self._close("_part", "_journal", "_lock", "_dir")
+        self._owned = False
 
     def _close(self, *names: str) -> None:
         for name in names:
-            if getattr(self, name) >= 0:
-                os.close(getattr(self, name))
-                setattr(self, name, -1)
+            fd = getattr(self, name)
+            setattr(self, name, -1)
+            if fd >= 0:
+                with contextlib.suppress(OSError):  # it is closed all the same, and what matters was synced
+                    os.close(fd)
 
 
 class _wrap:  # noqa: N801 - reads as a statement
@@ -284,10 +344,24 @@ def _write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
+def _make_directories(path: Path) -> None:
+    """`mkdir -p`; what is made is durable, or a file in it would not be."""
+    made = [each for each in (path, *path.parents) if not each.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for each in made:
+        _sync_directory(each.parent)
+
+
 def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return  # one may write into it and not read it: nothing can be promised
     try:
         os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not every file system can do it
+            raise
     finally:
         os.close(fd)
 

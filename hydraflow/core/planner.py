@@ -137,6 +137,13 @@ class Planner:
         length = max(self._policy.smallest, min(self._wanted(), share))
         return self._cut(now, length, horizon) or self._split(now, horizon)
 
+    def wants(self, horizon: int | None = None) -> bool:
+        """There are bytes that nobody has been asked for, and room for them before `horizon`."""
+        if self.size is None:
+            return not self.active
+        gap = next(iter(self._missing), None)
+        return gap is not None and (horizon is None or gap.start < horizon)
+
     def finish(self, lease: Lease, now: float) -> None:
         """The lease's request is over; what it did not receive is missing again."""
         self.active.remove(lease)
@@ -153,7 +160,7 @@ class Planner:
 
     def _cut(self, now: float, length: int, horizon: int | None = None) -> Lease | None:
         gap = next(iter(self._missing), None)
-        if gap is None or (horizon is not None and gap.start >= horizon):
+        if gap is None or not self.wants(horizon):
             return None
         length = min(length, self._largest)
         # A last piece too small to be worth a request of its own goes along.

@@ -28,11 +28,6 @@ class Ask:
     stop: int | None = None
     if_range: str | None = None
 
-    @property
-    def ranged(self) -> bool:
-        """A Range header is sent."""
-        return self.stop is not None
-
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -75,7 +70,7 @@ def _introduce(head: Head, ask: Ask, url: str, final_url: str, now: float) -> Fa
     length = headers.content_length(head)
     if head.status == 200:
         if ask.if_range is not None or ask.start:
-            return Changed(_describe(headers.validator(head), length))
+            return _instead(ask, headers.validator(head), length)
         if headers.media_type(head) == "multipart/byteranges":
             return Refused(Failure(FailureKind.PROTOCOL, "a multipart/byteranges body was not asked for"))
         return Facts(_resource(head, url, final_url, length, ranges=False), empty=length == 0)
@@ -106,12 +101,12 @@ def _introduce_part(
     return Facts(_resource(head, url, final_url, part.total, ranges=True))
 
 
-def admit(head: Head, ask: Ask, resource: Resource, *, now: float) -> Changed | Refused | None:
+def admit(head: Head, ask: Ask, resource: Resource, *, now: float) -> Unranged | Changed | Refused | None:
     """Check a later answer to a ranged request against what is known; None means that its body may be used."""
     assert ask.stop is not None, "a whole file is never asked for twice: it begins anew"
     if head.status == 200:
         if ask.if_range is not None:
-            return Changed(_describe(headers.validator(head), None))
+            return _instead(ask, headers.validator(head), None)
         return Refused(Failure(FailureKind.PROTOCOL, "the server stopped answering range requests"))
     if head.status == 416:
         return Changed("a shorter file")
@@ -132,6 +127,13 @@ def admit(head: Head, ask: Ask, resource: Resource, *, now: float) -> Changed | 
     if length is not None and length != part.stop - part.start:
         return Refused(_wrong(head, f"Content-Length is {length}"))
     return None
+
+
+def _instead(ask: Ask, seen: Validator, size: int | None) -> Unranged | Changed:
+    """What it means that the whole came instead of the part that was asked for (RFC 9110 §13.1.5)."""
+    if ask.if_range is not None and seen.if_range == ask.if_range:
+        return Unranged("the server does not understand If-Range")
+    return Changed(_describe(seen, size))
 
 
 def _resource(head: Head, url: str, final_url: str, size: int | None, *, ranges: bool) -> Resource:

@@ -251,8 +251,10 @@ class Transfer:
         self._horizon = horizon
         self._identity: Identity | None = None
         self._whole = False
+        self._divisible = False
+        self._lent = False
         self._answered = False
-        self._attempts = 0
+        self._attempts = self._broken = 0
         self._failed_at = now
         self._progress_at = now
         self._progress = 0
@@ -273,7 +275,7 @@ class Transfer:
         try:
             return handler(self, event, now)
         except SizeMismatchError as error:
-            return self._fail(error, keep=False)
+            return self._fail(error, keep=True)  # nothing came of it; what was there may be what the caller wants
 
     def finished(self) -> bool:
         """Nothing more will happen."""
@@ -306,8 +308,10 @@ class Transfer:
 
     def _take_up(self, event: Begun, now: float) -> list[Command]:
         identity = event.identity
-        if identity is None or not event.durable:
+        if identity is None:
             return self._schedule(event, now)
+        if not event.durable:
+            return [Reset(), *self._schedule(event, now)]  # the version that its journal names may be gone
         if identity.validator.if_range is None and self._terms.claim is None and not identity.claims:
             return [
                 Notice("what an earlier run left cannot be trusted (no strong validator, no digest); starting anew"),
@@ -353,7 +357,7 @@ class Transfer:
                 return self._ask_whole(event.lease, reason, now)
             case Changed(now=what):
                 return self._changed(what, now)
-            case Facts(resource, empty):
+            case Facts(resource, empty):  # pragma: no branch - the last of four
                 return self._welcome(event, resource, now, empty=empty)
 
     def _welcome(self, event: HeadReceived, resource: Resource, now: float, *, empty: bool) -> list[Command]:
@@ -362,6 +366,9 @@ class Transfer:
         lease, known = event.lease, self._identity
         if known is not None and not _is(known, resource):
             return self._changed(f"{resource.validator}, {resource.size} bytes", now)
+        if known is not None and not resource.ranges:
+            # Not over what is there already: that may have been hashed.
+            return self._ask_whole(lease, "the server does not answer ranges any more", now)
         claims = (*resource.claims, *event.claims)
         told_apart = resource.validator.if_range or integrity.choose(self._terms.claim, claims)
         in_one = lease.start == 0 and (lease.stop is None or resource.size is None or lease.stop >= resource.size)
@@ -369,6 +376,7 @@ class Transfer:
             return self._ask_whole(lease, "the server gives no strong validator", now)
         commands = self._adopt(resource, claims)
         self.state = State.FETCHING
+        self._divisible = resource.ranges and bool(told_apart)
         if not resource.ranges:
             lease.stop = resource.size
         if resource.size is not None and known is None:
@@ -390,9 +398,14 @@ class Transfer:
         match verdict:
             case Refused(failure):
                 return [Drop(event.lease), *self._retry(LeaseFailed(event.lease, failure), now)]
+            case Unranged(reason) if self._restartable():
+                return self._ask_whole(event.lease, reason, now)
+            case Unranged(reason):
+                failure = retry.Failure(retry.FailureKind.PROTOCOL, reason)
+                return [Drop(event.lease), *self._retry(LeaseFailed(event.lease, failure), now)]
             case Changed(now=what):
                 return self._changed(what, now)
-            case None:
+            case None:  # pragma: no branch - the last of four
                 self._limiter.succeeded(now)
                 return []
 
@@ -419,17 +432,17 @@ class Transfer:
     # ── failures ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _retry(self, event: LeaseFailed, now: float) -> list[Command]:
-        failure = event.failure
-        self._release(event.lease, now)
+        failure, lease = event.failure, event.lease
+        if lease.remaining == 0:
+            return self._end(lease, now)  # what goes wrong behind the last byte is nobody's loss
+        self._release(lease, now)
         if failure.status in (429, 503):
             self._limiter.refused(now, min(failure.retry_after or 0.0, self._terms.retry.max_wait))
-        if event.lease.since >= self._failed_at:
-            self._attempts += 1  # requests that were under way together fail together: that is one failure
-        self._failed_at = now
+        self._count_failure(lease, failure, now)
         self._answered = self._answered or failure.status is not None
         decision = retry.decide(
             failure,
-            attempt=self._attempts,
+            attempt=self._broken or self._attempts,
             quiet=now - self._progress_at,
             answered=self._answered,
             policy=self._terms.retry,
@@ -447,10 +460,22 @@ class Transfer:
         self.restarts += self.planner.done > 0
         return [notice, *self._anew(now)]
 
+    def _count_failure(self, lease: Lease, failure: retry.Failure, now: float) -> None:
+        if not self._attempts:
+            # Patience begins when the first request that fails is sent: until then nobody waited for the network.
+            self._progress_at = max(self._progress_at, lease.since)
+        broken = failure.kind is retry.FailureKind.PROTOCOL
+        if not self._attempts or lease.since >= self._failed_at:
+            # Requests that were under way together fail together: that is one failure.
+            self._attempts += 1
+            self._broken += broken
+            self._failed_at = now
+        self._broken = max(self._broken, 1) if broken else 0
+
     @property
     def _resumable(self) -> bool:
-        """A failed request can be taken up where it ended: nothing has come yet, or pieces can be asked for."""
-        return self.resource is None or self.resource.ranges
+        """A failed request can be taken up where it ended: nothing has come yet, or pieces can be put together."""
+        return self.resource is None or self._divisible
 
     def _changed(self, what: str, now: float) -> list[Command]:
         known = self._identity
@@ -461,6 +486,8 @@ class Transfer:
             )
             return self._fail(error, keep=False)
         self.restarts += 1
+        # Replicas that are not of one mind yet need time; the pauses of requests that are gone do not count any more.
+        self._resting = [now + retry.backoff(self._terms.retry, self.restarts, self._rng)]
         return [Notice(f"the remote file changed (was {was}, now {what}); starting anew"), *self._anew(now)]
 
     def _anew(self, now: float) -> list[Command]:
@@ -469,6 +496,7 @@ class Transfer:
         self.planner.reset()
         self.state = State.PROBING
         self.resource = self._identity = None
+        self._divisible = False
         self.claim = self._terms.claim
         self.from_checkpoint = self._progress = 0
         return [*commands, *self._schedule(Ticked(), now)]
@@ -515,8 +543,10 @@ class Transfer:
         del event
         self._resting = [time for time in self._resting if time > now]
         places = (self._terms.threads if self.state is State.FETCHING else 1) - len(self._resting)
-        commands: list[Command] = []
-        while len(self.planner.active) < places and self._limiter.grant(now):
+        commands = self._give_way(now)
+        while len(self.planner.active) < places and self._limiter.grant(
+            now, needed=self.planner.wants(self._horizon())
+        ):
             lease = self._next_lease(now)
             if lease is None:
                 self._limiter.release()
@@ -530,7 +560,23 @@ class Transfer:
     def _next_lease(self, now: float) -> Lease | None:
         if self.resource is None:
             return self.planner.probe(now, whole=self._whole)
-        return self.planner.next(now, self._terms.threads, self._horizon()) if self.resource.ranges else None
+        return self.planner.next(now, self._terms.threads, self._horizon()) if self._divisible else None
+
+    def _give_way(self, now: float) -> list[Command]:
+        """Give back the places of requests that wait for the reader, if bytes wait for one: he may wait for them."""
+        horizon = self._horizon()
+        if horizon is None or not self._limiter.wanted:
+            return []
+        blocked = [lease for lease in self.planner.active if lease.position >= horizon]
+        if self._divisible:
+            for lease in blocked:
+                self._release(lease, now)
+            return [Drop(lease) for lease in blocked]
+        if blocked and not self._lent:
+            # It could not be taken up again, so it stays open, idle, and is one request too many when it goes on.
+            self._lent = True
+            self._limiter.release()
+        return []
 
     def _question(self, lease: Lease) -> Ask:
         known = self.resource or self._identity
@@ -538,12 +584,16 @@ class Transfer:
 
     def _release(self, lease: Lease, now: float) -> None:
         self.planner.finish(lease, now)
-        self._limiter.release()
+        if not self._lent:
+            self._limiter.release()
+        self._lent = False
         del self._asks[lease]
 
     def _note_progress(self, now: float) -> None:
-        if self.planner.done > self._progress:
-            self._progress, self._progress_at, self._attempts = self.planner.done, now, 0
+        done, horizon = self.planner.done, self._horizon()
+        # Where all that has room is there, it is the reader's turn, not the network's.
+        if done > self._progress or (horizon is not None and done >= horizon):
+            self._progress, self._progress_at, self._attempts, self._broken = done, now, 0, 0
 
     def _ignore(self, event: Event, now: float) -> list[Command]:
         del event, now

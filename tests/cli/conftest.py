@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from hydraflow import cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +30,7 @@ ENVIRONMENT = {
     "PYTHONPATH": str(ROOT),
     "HYDRAFLOW_RETRY_DELAY": "0.05",
     "HYDRAFLOW_FIRST_WAIT": "0.5",
-    "HYDRAFLOW_OPEN_TIMEOUT": "10",
+    "HYDRAFLOW_OPEN_TIMEOUT": "5",
 }
 
 
@@ -114,6 +117,22 @@ def hydraflow(tmp_path: Path) -> Iterator[Hydraflow]:
     command = Hydraflow(directory)
     yield command
     command.close()
+
+
+@pytest.fixture
+def hydraflow_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Any]:
+    """The command without a process of its own, for tables of command lines that are refused at once."""
+    monkeypatch.chdir(tmp_path)
+    handlers = {number: signal.getsignal(number) for number in cli._SIGNALS}
+
+    def run(*arguments: str) -> Ran:
+        code = cli.run(arguments)
+        captured = capfd.readouterr()
+        return Ran(code, captured.out.encode(), captured.err)
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 
 _TOKEN = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])|\x1b(.)|([\r\n\b])|([^\x1b\r\n\b]+)", re.DOTALL)
+_BEGUN = re.compile(r"\x1b(\[[?\d;]*)?\Z")
 
 
 class Screen:
@@ -19,13 +21,19 @@ class Screen:
         self._columns = columns
         self._lines = [""]
         self._row = self._column = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._waiting = ""
 
     @property
     def text(self) -> str:
-        return "\n".join(line.rstrip() for line in self._lines).rstrip()
+        return "\n".join(line if len(line) == self._columns else line.rstrip() for line in self._lines).rstrip()
 
     def feed(self, data: bytes) -> None:
-        for parameters, command, escape, control, text in _TOKEN.findall(data.decode()):
+        """Show more bytes; a sequence that they cut in two waits for its rest."""
+        whole = self._waiting + self._decoder.decode(data)
+        begun = _BEGUN.search(whole)
+        self._waiting = whole[begun.start() :] if begun else ""
+        for parameters, command, escape, control, text in _TOKEN.findall(whole[: begun.start()] if begun else whole):
             if command:
                 self._command(parameters, command)
             elif control:

@@ -27,7 +27,7 @@ def test_done_with_nginx(hydraflow, nginx, samples):
     assert (hydraflow.directory / "download/genome.fa.gz").read_bytes() == samples.read("genome.fa.gz")
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 418])
+@pytest.mark.parametrize("status", [401, 403, 404, 418])
 def test_refused_by_the_server(hydraflow, origin, data, status):
     url = origin.add("/x.bin", data)
     origin.when().status(status)
@@ -140,9 +140,7 @@ USAGE = [
     ["URL", "-t", "many"],
     ["URL", "-t", "0"],
     ["URL", "-b", "ten"],
-    ["URL", "-b", "10"],
     ["URL", "--md5", "xyz"],
-    ["URL", "--digest", "sha256"],
     ["URL", "--md5", WRONG, "--digest", f"md5:{WRONG}"],
     ["URL", "URL/2", "--md5", WRONG],
     ["URL", "--stream", "--fifo", "pipe"],
@@ -156,27 +154,32 @@ USAGE = [
     ["URL#sha256=12"],
     ["URL#colour=red"],
     ["ftp://127.0.0.1/x.bin"],
-    ["/etc/passwd"],
     [""],
     ["URL", "URL"],
     ["URL", "URL?again"],
 ]
 
 
+def test_usage_as_a_process(hydraflow):
+    ran = hydraflow("--bogus")
+    assert (ran.code, ran.stdout) == (2, b"")
+    assert ran.error == "error: No such option '--bogus'. Try 'hydraflow --help'."
+
+
 @pytest.mark.parametrize("arguments", USAGE, ids=lambda arguments: " ".join(arguments)[:60] or "nothing")
-def test_usage(hydraflow, origin, data, arguments):
+def test_usage(hydraflow_here, tmp_path, origin, data, arguments):
     url = origin.add("/x.bin", data)
-    ran = hydraflow(*(argument.replace("URL", url) for argument in arguments))
+    ran = hydraflow_here(*(argument.replace("URL", url) for argument in arguments))
     assert ran.code == 2
     assert ran.error == ran.lines[0]
     assert len(ran.lines) == 1
     assert not origin.ledger, "nothing may be asked for"
-    assert hydraflow.left() == []
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("HYDRAFLOW_THREADS", "many"), ("HYDRAFLOW_MAX_WAIT", "-1"), ("HYDRAFLOW_BUFFER", "1"), ("HYDRAFLOW_HTTP2", "?")],
+    [("HYDRAFLOW_THREADS", "many"), ("HYDRAFLOW_MAX_WAIT", "-1"), ("HYDRAFLOW_BUFFER", "1")],
 )
 def test_bad_setting(hydraflow, origin, data, name, value):
     ran = hydraflow(origin.add("/x.bin", data), environment={name: value})

@@ -72,7 +72,7 @@ def test_several_files(hydraflow, origin, slow, data, wait_for):
     assert re.match(r"interrupted, 2 files unfinished at \d", ran.lines[-1])
 
 
-@pytest.mark.parametrize("arguments", [["--quiet"], ["-nu"], ["--json"]])
+@pytest.mark.parametrize("arguments", [["--quiet"], ["-nu", "--json"]])
 def test_in_every_mode(hydraflow, origin, slow, wait_for, arguments):
     process = hydraflow.start(slow, *arguments)
     wait_for(lambda: origin.bytes_served() > 0)
@@ -101,8 +101,7 @@ def test_while_waiting(hydraflow, origin, data, wait_for, wait):
     assert "run the same command again" in ran.lines[-1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("reader", ["reads", "sleeps"])
+@pytest.mark.parametrize(("number", "reader"), [(signal.SIGINT, "reads"), (signal.SIGTERM, "sleeps")])
 def test_during_a_stream(hydraflow, origin, data, wait_for, number, reader):
     url = origin.add("/x.bin", data * 4)
     if reader == "reads":

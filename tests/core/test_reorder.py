@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +22,9 @@ class Ring:
 
     def put(self, start: int, most: int) -> int:
         """As much from `start` on as there is room for; how much that was."""
-        count = min(most, len(self.data) - start, self.window.room(start))
+        count = min(most, self.window.room(start))
+        if not count:
+            return 0
         slot = self.window.slot(start)
         self._bytes[slot : slot + count] = self.data[start : start + count]
         before = self.window.ready
@@ -49,14 +53,14 @@ def test_a_window_has_room(capacity):
 
 @pytest.mark.parametrize(
     ("offset", "room"),
-    [(0, 0), (3, 0), (4, 6), (9, 1), (10, 4), (13, 1), (14, 0), (99, 0)],
+    [(4, 6), (9, 1), (10, 4), (13, 1), (14, 0), (99, 0)],
 )
 def test_room_ends_at_the_horizon_and_at_the_ring_s_end(offset, room):
     window = Window(10)
     window.add(0, 4)
     window.consume(4)
     assert window.horizon == 14
-    assert window.room(offset) >= room if offset < 4 else window.room(offset) == room
+    assert window.room(offset) == room
 
 
 def test_bytes_leave_in_order():
@@ -72,7 +76,7 @@ def test_bytes_leave_in_order():
 
 def test_bytes_leave_in_pieces_at_the_ring_s_end():
     ring = Ring(10, bytes(range(20)))
-    assert [ring.put(0, 10), ring.take(8), ring.put(10, 8), ring.take(99), ring.take(99)] == [10, 8, 8, 2, 8]
+    assert [ring.put(0, 99), ring.take(8), ring.put(10, 99), ring.take(99), ring.take(99)] == [10, 8, 8, 2, 8]
     assert ring.out == bytes(range(18))
 
 
@@ -106,7 +110,7 @@ def test_only_what_is_there_can_leave(count):
 def _deliveries(draw):
     size = draw(st.integers(1, 200))
     cuts = sorted(draw(st.sets(st.integers(1, size), max_size=12)) | {0, size})
-    pieces = draw(st.permutations(list(zip(cuts[:-1], cuts[1:], strict=True))))
+    pieces = draw(st.permutations(list(itertools.pairwise(cuts))))
     return size, pieces, draw(st.lists(st.integers(1, 50), min_size=1, max_size=8)), draw(st.integers(1, 250))
 
 

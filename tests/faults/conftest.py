@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,9 +11,19 @@ from hydraflow import settings as hydraflow_settings
 from tests.faults.fronts import FileFront, StreamFront
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from hydraflow.settings import Settings
+    from tests.faults.origin import Origin
+
+
+@pytest.fixture
+def origin(origin: Origin) -> Iterator[Origin]:
+    """The origin; clients that come in the very moment of its end are let in and cut off first."""
+    yield origin
+    origin.pause()
+    time.sleep(0.01)
 
 
 @pytest.fixture

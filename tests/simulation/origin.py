@@ -34,6 +34,7 @@ class Traits:
     """How a server behaves. Chances are per request; the defaults are those of a good one.
 
     Attributes:
+        ranges: it answers them, up to the time `ranges_until`.
         etag: `strong`, `weak`, `constant` (weak, and the same for all versions), or `none`.
         date: Last-Modified is `strong` (with Date), `weak` (without), or `none`.
         total: Content-Range tells the size.
@@ -41,11 +42,13 @@ class Traits:
         bears: requests at a time; what is more gets 503.
         pause: Retry-After of a 503, in seconds.
         rate: bytes per second of each connection.
+        rude: the connection breaks behind the last byte.
         outage: nobody answers from the first to the second time.
         status: answers nothing but this.
     """
 
     ranges: bool = True
+    ranges_until: float = 1e9
     sized: bool = True
     total: bool = True
     etag: str = "strong"
@@ -61,6 +64,7 @@ class Traits:
     refuse: float = 0.0
     unreachable: float = 0.0
     lie: float = 0.0
+    rude: float = 0.0
     outage: tuple[float, float] = (0.0, 0.0)
     status: int | None = None
 
@@ -106,6 +110,7 @@ class Origin:
             self.faults += 1
             return Failure(FailureKind.CONNECT, "cannot connect")
         if traits.status is not None:
+            self.faults += traits.status >= 500
             return self._refusal(traits.status)
         if self.active > traits.bears or self._rng.random() < traits.refuse:
             self.faults += 1
@@ -118,7 +123,8 @@ class Origin:
 
     def _honest(self, ask: Ask, version: Version, now: float) -> Reply:
         size, fields = len(version.content), self._fields(version, now)
-        if ask.stop is None or not self.traits.ranges or not self._matches(ask, version):
+        ranges = self.traits.ranges and now < self.traits.ranges_until
+        if ask.stop is None or not ranges or not self._matches(ask, version):
             length = (("content-length", str(size)),) if self.traits.sized else (("transfer-encoding", "chunked"),)
             return _whole(200, (*length, *fields), version.content)
         if ask.start >= size:
@@ -227,7 +233,9 @@ def draw_traits(rng: Random) -> Traits:
         "refuse": (0.1, 0.5),
         "unreachable": (0.1, 0.5),
         "lie": (0.1, 1.0),
+        "rude": (0.3,),
         "total": (False,),
+        "ranges_until": (0.5, 3.0),
         "if_range": ("ignored", "never"),
         "outage": ((0.0, 5.0), (1.0, 9.0), (0.0, 300.0), (2.0, 300.0)),
         "status": (404, 403, 500),

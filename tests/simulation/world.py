@@ -1,6 +1,6 @@
 """Drives transfers against simulated origins and outputs in virtual time, as `engine.py` does in real time.
 
-After each event the invariants are checked: every byte is missing, leased or received, and in one of them only; durable ⊆
+After each event the invariants are checked: every byte is missing, leased or received, in one of them only; durable ⊆
 written, received ⊆ written; places taken at the origin are requests that run; no request is sent twice in one moment.
 """
 
@@ -18,7 +18,7 @@ from hydraflow.core.planner import Lease, LeasePolicy, Planner
 from hydraflow.core.retry import Failure, FailureKind, Policy
 from hydraflow.core.transfer import Command, Event, State, Terms, Transfer
 from tests.simulation.origin import EPOCH, URL, Origin, Reply
-from tests.simulation.outputs import FileOutput, Output, StreamOutput
+from tests.simulation.outputs import FileOutput, StreamOutput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 LEASES = LeasePolicy(first=400, smallest=100, largest=6400, seconds=4.0, patience=0.5)
 PATIENCE = Policy(delay=0.5, delay_max=5.0, first_wait=10.0, max_wait=60.0)
 READ_TIMEOUT = 8.0
-TICK = 0.25
+TICK, SLOW_TICK = 0.25, 5.0
+_CUT = Failure(FailureKind.DROPPED, "connection closed")
 _LONGEST = 20_000.0  # virtual seconds after which a run counts as hanging
 
 
@@ -41,7 +42,7 @@ class World:
     Args:
         rng: the only source of chance.
         threads: most requests at a time.
-        ticking: transfers are looked at every so often, as the engine does; otherwise only when they ask for it.
+        ticking: transfers are looked at often, as the engine does; otherwise when they ask for it, and seldom besides.
     """
 
     def __init__(self, rng: Random, *, threads: int = 4, ticking: bool = True) -> None:
@@ -49,6 +50,7 @@ class World:
         self.now = 0.0
         self.threads = threads
         self.ticking = ticking
+        self.must_succeed = False
         self.limiter = Limiter(threads)
         self.jobs: list[Job] = []
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
@@ -85,17 +87,25 @@ class World:
 
 @dataclass(slots=True)
 class Seen:
-    """What happened to one job, for the verdict on it."""
+    """What happened to one job, for the verdict on it; times are of its last life."""
 
-    opened: int = 0
-    changed: int = 0
-    last_byte_at: float = 0.0
+    requests: int = 0
+    lives: int = 0
+    restarts: int = 0
+    last_byte_at: float | None = None
     started_at: float = 0.0
-    moments: Counter[tuple[float, int]] = field(default_factory=Counter)
+    failed_at: float = 0.0
+    given: bool = False
+    in_a_row: int = 0
+    at_once: Counter[float] = field(default_factory=Counter)
 
 
 class Job:
-    """One transfer, its origin and its output; started again after a kill, and `reruns` times after a failure."""
+    """One transfer, its origin and its output; started again after a kill, and `reruns` times after a failure.
+
+    Args:
+        after: what the reader reads first.
+    """
 
     def __init__(
         self,
@@ -106,6 +116,7 @@ class Job:
         claim: Claim | None = None,
         size: int | None = None,
         reruns: int = 0,
+        after: Job | None = None,
     ) -> None:
         self.world, self.origin, self.output = world, origin, output
         self.over = False
@@ -113,15 +124,22 @@ class Job:
         self.seen = Seen()
         self.transfer: Transfer | None = None
         self.planner = Planner(LEASES)
-        self._claim, self._size, self._reruns = claim, size, reruns
+        self.claim, self.size, self._reruns, self._after = claim, size, reruns, after
         self._life = 0
         self._blocked: list[Callable[[], None]] = []
         self._proved = False
         self._wake_at: float | None = None
         world.jobs.append(self)
 
+    @property
+    def places(self) -> int:
+        """Taken at the origin; a request that waits for the reader may have lent its own."""
+        return 0 if self.transfer is None else len(self.planner.active) - self.transfer._lent
+
     def __repr__(self) -> str:
-        return f"<{self.transfer and self.transfer.state} {self.planner.done}/{self.planner.size} {self.planner.active}>"
+        return (
+            f"<{self.transfer and self.transfer.state} {self.planner.done}/{self.planner.size} {self.planner.active}>"
+        )
 
     # ── life and death ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -132,7 +150,7 @@ class Job:
         horizon = self.output.horizon()
         self.planner = Planner(LEASES, largest=None if horizon is None else horizon // world.threads)
         self.transfer = Transfer(
-            Terms(URL, self._claim, self._size, world.threads, PATIENCE),
+            Terms(URL, self.claim, self.size, world.threads, PATIENCE),
             self.planner,
             world.limiter,
             rng=world.rng.random,
@@ -140,10 +158,10 @@ class Job:
             horizon=self.output.horizon,
             now=world.now,
         )
-        self.seen = Seen(opened=self.seen.opened, started_at=world.now, last_byte_at=world.now)
+        self.seen.lives += 1
+        self.seen.started_at, self.seen.last_byte_at, self.seen.in_a_row = world.now, None, 0
         self.dispatch(machine.Begun(*self.output.begin()))
-        if world.ticking:
-            self.later(TICK, self._tick)
+        self.later(TICK, self._tick)
         if isinstance(self.output, StreamOutput):
             self.later(0.0, self._read)
         else:
@@ -156,6 +174,15 @@ class Job:
             self.output.checkpoint(self.planner.received)
         self.output.die(self.world.rng, how)
         self.planner, self.transfer = Planner(LEASES), None
+
+    def cancel(self) -> None:
+        """The caller goes away, and comes back after a while."""
+        if self.transfer is None or self.over:
+            return
+        self.transfer.abandon(self.world.now)
+        self.die("interrupt")
+        self.world.poke()
+        self.later(self._chance(10.0), self.start)
 
     def later(self, delay: float, action: Callable[[], None]) -> None:
         """Later, if this life still lasts then."""
@@ -176,17 +203,16 @@ class Job:
     # ── the state machine ────────────────────────────────────────────────────────────────────────────────────────────
 
     def dispatch(self, event: Event) -> None:
-        assert self.transfer is not None
-        lease = getattr(event, "lease", None)
-        if self.transfer.finished() or (lease is not None and lease.dropped):
+        transfer, lease = self.transfer, getattr(event, "lease", None)
+        assert transfer is not None
+        if transfer.finished() or (lease is not None and lease.dropped):
             return
-        for command in self.transfer.handle(event, self.world.now):
+        for command in transfer.handle(event, self.world.now):
             self._execute(command, event)
-        if self.transfer.state is not State.FAILED:
-            self._check()
-        if self.transfer.state is State.DONE:
+        if transfer.state is State.DONE:
             self.over = True
-        elif not self.transfer.finished():
+        elif not transfer.finished():
+            self._check()
             self._set_alarm()
         if lease is not None and lease not in self.planner.active:
             self.world.poke()
@@ -216,6 +242,7 @@ class Job:
             case machine.Prepare(resource, claim):
                 self.output.prepare(resource, claim)
             case machine.Reset():
+                self.seen.restarts += 1
                 self.output.reset()
             case machine.Verify(size):
                 self.later(self._chance(0.1), lambda: self._verify(size))
@@ -226,18 +253,18 @@ class Job:
             case machine.Fail(error, keep):
                 self._failed(error, keep=keep)
             case machine.Notice(message):
-                self.seen.changed += "changed" in message
-                assert message
+                assert message.isprintable()
         assert len(self.planner.active) <= world.threads
 
     def _failed(self, error: HydraError, *, keep: bool) -> None:
+        self.seen.failed_at, self.seen.given = self.world.now, not self.output.restartable()
         if keep:
             self.output.checkpoint(self.planner.received)
-        else:
-            self.output.reset() if self.output.restartable() else None
-        if self._reruns and self.output.restartable():
+        elif isinstance(self.output, FileOutput):
+            self.output.reset()
+        if self._reruns:
             self._reruns -= 1
-            self._life += 1
+            self.die("failure")
             self.later(self._chance(20.0), self.start)
         else:
             self.over, self.error = True, error
@@ -246,9 +273,9 @@ class Job:
 
     def _open(self, lease: Lease, ask: Ask) -> None:
         now = self.world.now
-        self.seen.opened += 1
-        self.seen.moments[now, lease.start] += 1
-        assert self.seen.moments[now, lease.start] < 4, "a busy loop"
+        self.seen.requests += 1
+        self.seen.at_once[now] += 1
+        assert self.seen.at_once[now] <= self.world.threads, "a busy loop"
         self.origin.active += 1
         self.later(self.origin.traits.latency * (0.5 + self._chance(1.0)), lambda: self._answer(lease, ask))
 
@@ -261,6 +288,8 @@ class Job:
         if lease.dropped:
             return
         reply = self.origin.answer(ask, self.world.now)
+        self.seen.in_a_row += 1
+        assert self.seen.in_a_row < 300, "a server that does not answer is asked too often"
         if isinstance(reply, Failure):
             self._end(machine.LeaseFailed(lease, reply))
             return
@@ -272,7 +301,8 @@ class Job:
         if lease.dropped:
             return
         if lease.stop is not None and lease.position >= lease.stop:
-            self._end(machine.LeaseEnded(lease))
+            broken = self.world.rng.random() < self.origin.traits.rude
+            self._end(machine.LeaseFailed(lease, _CUT) if broken else machine.LeaseEnded(lease))
             return
         room = self.output.room(lease.position)
         if not room:
@@ -290,21 +320,20 @@ class Job:
             return
         if not count:
             broken = lease.stop is not None or reply.end is not None
-            failure = reply.end or Failure(FailureKind.DROPPED, "connection closed")
-            self._end(machine.LeaseFailed(lease, failure) if broken else machine.LeaseEnded(lease))
+            self._end(machine.LeaseFailed(lease, reply.end or _CUT) if broken else machine.LeaseEnded(lease))
             return
         if lease.stop is not None:  # it may have been lowered in the meantime
             count = min(count, lease.stop - lease.position)
         self.output.write(lease.position, reply.body[sent : sent + count])
         lease.position += count
-        self.seen.last_byte_at = self.world.now
+        self.seen.last_byte_at, self.seen.in_a_row = self.world.now, 0
         self._reserve(lease, reply, sent + count)
 
     # ── beside the requests ──────────────────────────────────────────────────────────────────────────────────────────
 
     def _tick(self) -> None:
         self.output.settle(self.planner.received)
-        self.later(TICK, self._tick)
+        self.later(TICK if self.world.ticking else SLOW_TICK, self._tick)
         self.look()
 
     def _checkpoint(self) -> None:
@@ -319,6 +348,8 @@ class Job:
         assert isinstance(self.output, StreamOutput)
         pause = 100.0 if self.world.rng.random() < 0.01 else self._chance(1.0)
         self.later(pause, self._read)
+        if self._after is not None and not self._after.over:
+            return
         if self.output.take(self.world.rng.randint(1, 4000)):
             blocked, self._blocked = self._blocked, []
             for go_on in blocked:
@@ -353,10 +384,11 @@ class Job:
             assert not any(piece.start < stop and lease.position < piece.stop for piece in taken), "leased twice"
             taken.add(lease.position, stop)
         if planner.size is not None:
-            assert not any(taken.gaps(piece.start, piece.stop) == [] for piece in planner._missing), "missing and leased"
+            assert not any(taken.gaps(piece.start, piece.stop) == [] for piece in planner._missing), (
+                "missing and leased"
+            )
             assert planner._missing.total + taken.total == planner.size
         assert not received.minus(output.written), "received, but not written"
         if isinstance(output, FileOutput):
             assert not output.durable.minus(output.written), "durable, but not written"
-        running = sum(len(job.planner.active) for job in self.world.jobs if not job.over)
-        assert self.world.limiter.active == running, "places lost"
+        assert self.world.limiter.active == sum(job.places for job in self.world.jobs), "places lost"

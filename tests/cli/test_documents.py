@@ -1,0 +1,168 @@
+"""What the documents and the help say is so."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+
+import click
+import pytest
+
+from hydraflow import cli, errors
+from hydraflow.settings import Settings
+from tests.cli.conftest import ROOT
+from tests.test_floors import FLOORS
+
+README = (ROOT / "README.md").read_text()
+PAGES = sorted(
+    page
+    for pattern in ("*.md", "docs/**/*.md", "lab/*.md", "workflows/*.md", "benchmarks/*.md")
+    for page in ROOT.glob(pattern)
+)
+
+
+def table(text: str, heading: str) -> list[list[str]]:
+    """Cells of the Markdown table that begins with this line, without the two lines of its head."""
+    rows = text.partition(f"\n{heading}\n")[2].partition("\n\n")[0].splitlines()[1:]
+    assert rows, f"no table {heading!r}"
+    # `\|` is a bar in a cell.
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+
+
+# ── options ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def options() -> set[frozenset[str]]:
+    """The spellings of each option of the command."""
+    context = click.Context(cli._command, **cli._command.context_settings)
+    return {frozenset(each.opts) for each in cli._command.get_params(context) if isinstance(each, click.Option)}
+
+
+def test_the_table_of_options():
+    cells = [row[0] for row in table(README, "| option | meaning |")]
+    spellings = [re.findall(r"`(-[-\w]+)", cell) for cell in cells]
+    assert {frozenset(names) for names in spellings if names} == options()
+    assert [cell for cell, names in zip(cells, spellings, strict=True) if not names] == ["`URL...`"]
+
+
+def test_values_have_one_name_in_the_table_and_the_help():
+    told = {row[0] for row in table(README, "| option | meaning |")}
+    takers = {
+        (max(each.opts, key=len), each.metavar)
+        for each in cli._command.params
+        if isinstance(each, click.Option) and each.metavar
+    }
+    assert takers
+    for option, metavar in takers:
+        assert any(f"`{option} {metavar}`" in cell for cell in told), option
+
+
+@pytest.mark.parametrize("name", ["threads", "output", "buffer"])
+def test_an_option_names_its_setting(name):
+    [option] = [each for each in cli._command.params if each.name == name]
+    assert f"[HYDRAFLOW_{name.upper()}, or " in option.help
+
+
+# ── exit codes ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def codes() -> set[int]:
+    """All exit codes that an error can become, and those of success and of signals."""
+    tree = [errors.HydraError]
+    for kind in tree:
+        tree += kind.__subclasses__()
+    return {kind.exit_code for kind in tree[1:]} | {0, 129, 130, 143}
+
+
+def test_the_table_of_exit_codes():
+    rows = table(README, "| exit code | meaning |")
+    assert {int(code) for row in rows for code in re.findall(r"\d+", row[0])} | {129} == codes()
+    assert "(129:" in next(row[1] for row in rows if "130" in row[0])
+
+
+def test_the_help_tells_the_exit_codes():
+    told = cli._EXIT_CODES.partition("Of several")[0]
+    assert {int(code) for code in re.findall(r"\b\d+\b", told)} == codes() - {129}
+
+
+# ── settings ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_table_of_settings():
+    rows = table((ROOT / "docs/configuration.md").read_text(), "| setting | variable | default | meaning |")
+    assert [row[0].strip("`") for row in rows] == list(Settings.model_fields)
+    for (name, variable, default, meaning), field in zip(rows, Settings.model_fields.values(), strict=True):
+        assert variable == f"`HYDRAFLOW_{name.strip('`').upper()}`"
+        assert meaning == field.description
+        if field.default in (None, ""):
+            assert default == "", name
+        else:
+            given = Settings.model_validate({name.strip("`"): default.strip("`")})
+            assert getattr(given, name.strip("`")) == field.default, name
+
+
+def test_the_help_tells_every_setting(hydraflow):
+    told = " ".join(hydraflow("--help").stdout.decode().split())
+    for name, field in Settings.model_fields.items():
+        assert f"HYDRAFLOW_{name.upper()} {field.description}" in told
+
+
+# ── architecture and format ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_table_of_floors():
+    rows = table((ROOT / "docs/architecture.md").read_text(), "| floor | modules | job |")
+    told = {name: int(row[0]) for row in rows for name in re.findall(r"`([\w.]+)`", row[1])}
+    # Packages that only hold modules, and the one that everything is in, are no rooms of their own.
+    holders = {"hydraflow", "hydraflow.core", "hydraflow.adapters", "hydraflow.snakemake"}
+    assert told == {name.removeprefix("hydraflow."): floor for name, floor in FLOORS.items() if name not in holders}
+
+
+def test_the_picture_of_the_journal():
+    source = ast.get_docstring(ast.parse((ROOT / "hydraflow/core/journal.py").read_text()))
+    page = (ROOT / "docs/journal-format.md").read_text()
+    drawn = page.partition("```text\n")[2].partition("\n```")[0].splitlines()
+    told = [line.removeprefix("    ") for line in source.splitlines()]
+    assert len(drawn) > 10
+    assert "\n".join(drawn) in "\n".join(told)
+
+
+# ── examples and links ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_python_example(nginx, samples, tmp_path, monkeypatch, capsys):
+    [example] = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "gzip" in block]
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(example.replace("https://example.org", nginx.url), names)
+    assert names["records"] == samples.records
+    assert (tmp_path / "data/genome.fa.gz").read_bytes() == samples.read("genome.fa.gz")
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == f"{len(samples.read('genome.fa.gz'))} size fetched"
+    assert shown[1].startswith("md5 mismatch: expected d41d8cd98f00b204e9800998ecf8427e")
+    assert shown[1].endswith(" 5")
+    assert not (tmp_path / "other/genome.fa.gz").exists()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text())
+    inside = [link.partition("#")[0] for link in links if not re.match(r"https?:|#|mailto:", link)]
+    assert [link for link in inside if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("name", ["test", "demo"])
+def test_the_make_targets_of_the_readme(name):
+    assert f"\nmake {name} " in README
+    done = subprocess.run(["make", "-n", name], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_terminal_picture():
+    picture = (ROOT / "docs/images/terminal.svg").read_text()
+    told = re.sub(r"<[^>]+>", "", picture).replace("&#160;", " ")
+    for words in ("run the same command again to go on", "from the checkpoint", "verified sha256", "exit code 5"):
+        assert words in told
+    assert "@font-face" not in picture

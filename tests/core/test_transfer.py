@@ -1,0 +1,887 @@
+"""The state machine, event by event: what it asks for, what it refuses to believe, and when it gives up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hydraflow import errors
+from hydraflow.core import transfer as machine
+from hydraflow.core.journal import Identity
+from hydraflow.core.limiter import Limiter
+from hydraflow.core.planner import Lease, LeasePolicy, Planner
+from hydraflow.core.ranges import RangeSet
+from hydraflow.core.responses import Ask
+from hydraflow.core.retry import Failure, FailureKind, Policy
+from hydraflow.core.transfer import _TABLE, State, Terms, Transfer
+from hydraflow.models import Claim, Digest, DigestSource, Head, Validator
+
+URL = "http://h/x"
+LEASES = LeasePolicy(first=40, smallest=10, largest=100, seconds=4.0, patience=0.5)
+PATIENCE = Policy(delay=1.0, delay_max=8.0, first_wait=10.0, max_wait=60.0, restarts=2)
+GOOD, BAD = "1" * 32, "2" * 32
+CALLER = Claim(Digest("md5", GOOD), DigestSource.CALLER)
+SERVER = Claim(Digest("md5", BAD), DigestSource.CONTENT_MD5)
+WEAK = Validator('W/"v1"')
+STRONG = Validator('"v1"')
+DROPPED = Failure(FailureKind.DROPPED, "connection dropped")
+REFUSED = Failure(FailureKind.CONNECT, "cannot connect")
+
+
+def partial(start: int, stop: int, size: int = 100, etag: str | None = '"v1"', **fields: str) -> Head:
+    lines = [("content-range", f"bytes {start}-{stop - 1}/{size}"), *fields.items()]
+    return Head(206, tuple([*lines, ("etag", etag)] if etag else lines), URL)
+
+
+def whole(size: int | None = 100, etag: str | None = '"v1"') -> Head:
+    lines = [] if size is None else [("content-length", str(size))]
+    return Head(200, tuple([*lines, ("etag", etag)] if etag else lines), URL)
+
+
+def status(code: int, **fields: str) -> Head:
+    return Head(code, tuple((name.replace("_", "-"), value) for name, value in fields.items()), URL)
+
+
+def left_over(size: int = 100, validator: Validator = STRONG, claims: tuple[Claim, ...] = ()) -> Identity:
+    return Identity(URL, size, validator, claims, "part-1")
+
+
+class Rig:
+    """A transfer with a clock that stands still until told, chance that is always 1/2, and its commands."""
+
+    def __init__(self, *, threads: int = 2, claim: Claim | None = None, size: int | None = None, **options) -> None:
+        self.now = 0.0
+        self.given = False
+        self.horizon = options.get("horizon")
+        self.limiter = options.get("limiter") or Limiter(threads)
+        self.planner = Planner(LEASES)
+        self.open: list[tuple[Lease, Ask]] = []
+        self.said: list[str] = []
+        self.did: list[str] = []
+        self.transfer = Transfer(
+            Terms(URL, claim, size, threads, options.get("policy", PATIENCE)),
+            self.planner,
+            self.limiter,
+            rng=lambda: 0.5,
+            restartable=lambda: not self.given,
+            horizon=lambda: self.horizon,
+            now=0.0,
+        )
+        self.failed: machine.Fail | None = None
+
+    def feed(self, event: machine.Event) -> list[machine.Command]:
+        commands = self.transfer.handle(event, self.now)
+        self.did = []
+        for command in commands:
+            match command:
+                case machine.Open(lease, ask):
+                    self.open.append((lease, ask))
+                    self.did.append(f"open {ask.start}-{ask.stop}")
+                case machine.Drop(lease):
+                    lease.dropped = True
+                    self.open = [each for each in self.open if each[0] is not lease]
+                case machine.Notice(message):
+                    self.said.append(message)
+                case machine.Fail():
+                    self.failed = command
+                    self.did.append("fail")
+                case _:
+                    self.did.append(type(command).__name__.lower())
+        assert len(self.open) == len(self.planner.active)
+        return commands
+
+    @property
+    def state(self) -> State:
+        return self.transfer.state
+
+    @property
+    def asks(self) -> list[Ask]:
+        return [ask for _, ask in self.open]
+
+    def begin(self, identity: Identity | None = None, *durable: tuple[int, int]) -> Rig:
+        self.feed(machine.Begun(identity, RangeSet(durable)))
+        return self
+
+    def after(self, seconds: float) -> Rig:
+        self.now += seconds
+        self.feed(machine.Ticked())
+        return self
+
+    def head(self, answer: Head, index: int = 0, claims: tuple[Claim, ...] = ()) -> Rig:
+        self.feed(machine.HeadReceived(self.open[index][0], answer, 0.0, claims))
+        return self
+
+    def receive(self, count: int, index: int = 0) -> Rig:
+        self.open[index][0].position += count
+        return self
+
+    def end(self, index: int = 0) -> Rig:
+        """All that is left of the lease comes."""
+        lease, _ = self.open.pop(index)
+        if lease.stop is not None:
+            lease.position = lease.stop
+        self.feed(machine.LeaseEnded(lease))
+        return self
+
+    def fail(self, failure: Failure = DROPPED, index: int = 0) -> Rig:
+        lease, _ = self.open.pop(index)
+        self.feed(machine.LeaseFailed(lease, failure))
+        return self
+
+    def finish(self, actual: str | None = None) -> Rig:
+        self.feed(machine.Verified(actual))
+        self.feed(machine.Committed())
+        return self
+
+    def error(self, kind: type[errors.HydraError], *, keep: bool) -> errors.HydraError:
+        """The transfer has failed so."""
+        assert self.state is State.FAILED
+        assert self.failed is not None
+        assert self.open == []
+        assert self.planner.active == []
+        assert self.failed.keep is keep
+        assert type(self.failed.error) is kind
+        return self.failed.error
+
+
+def fetching(size: int = 100, etag: str | None = '"v1"', **options) -> Rig:
+    """A rig whose first answer has come: bytes 0-39 are under way."""
+    return Rig(**options).begin().head(partial(0, min(40, size), size, etag))
+
+
+# The straight way.
+
+
+def test_a_file_in_pieces():
+    rig = Rig().begin()
+    assert rig.asks == [Ask(0, 40)]
+    rig.head(partial(0, 40))
+    assert rig.did == ["prepare", "open 40-55"]
+    assert rig.state is State.FETCHING
+    rig.head(partial(40, 55), 1).end(1)
+    assert rig.did == ["open 55-66"]
+    assert rig.asks[1] == Ask(55, 66, '"v1"')
+    while rig.state is State.FETCHING:
+        rig.end()
+    assert (rig.did, rig.state) == (["verify"], State.VERIFYING)
+    rig.feed(machine.Verified(None))
+    assert (rig.did, rig.state) == (["commit"], State.COMMITTING)
+    assert not rig.transfer.finished()
+    rig.feed(machine.Committed())
+    assert (rig.did, rig.state, rig.transfer.finished()) == ([], State.DONE, True)
+    assert (rig.limiter.active, rig.transfer.retries, rig.transfer.restarts, rig.transfer.peak) == (0, 0, 0, 2)
+    assert rig.transfer.requests == 6
+
+
+def test_a_small_file_needs_one_request():
+    rig = Rig().begin().head(partial(0, 25, 25)).end()
+    assert (rig.state, rig.transfer.requests) == (State.VERIFYING, 1)
+
+
+@pytest.mark.parametrize("answer", [whole(0), partial(0, 1, 0), status(416, content_range="bytes */0")])
+def test_an_empty_file(answer):
+    if answer.status == 206:
+        answer = replace(answer, status=416, headers=(("content-range", "bytes */0"),))
+    rig = Rig().begin().head(answer)
+    assert (rig.did, rig.state, rig.open) == (["prepare", "verify"], State.VERIFYING, [])
+    rig.finish()
+    assert rig.state is State.DONE
+    assert rig.limiter.active == 0
+
+
+def test_a_server_without_ranges():
+    rig = Rig(threads=4).begin().head(whole(100))
+    assert (rig.did, len(rig.open), rig.open[0][0].stop) == (["prepare"], 1, 100)
+    rig.after(1.0).receive(50).after(1.0)
+    assert len(rig.open) == 1
+    assert rig.end().did == ["verify"]
+
+
+def test_a_body_of_unknown_length():
+    rig = Rig().begin().head(whole(None))
+    assert rig.open[0][0].stop is None
+    rig.receive(70).end()
+    assert (rig.did, rig.planner.size) == (["verify"], 70)
+    rig.finish()
+    assert rig.state is State.DONE
+
+
+def test_the_first_request_waits_for_a_place():
+    limiter = Limiter(2)
+    assert limiter.grant(0.0)
+    rig = Rig(limiter=limiter).begin()
+    assert rig.open == []
+    limiter.release()
+    assert rig.after(0.1).asks == [Ask(0, 40)]
+
+
+def test_a_place_that_nobody_can_use_is_given_back():
+    rig = fetching(20, threads=4)
+    assert (rig.limiter.active, rig.limiter.limit) == (1, 4)
+
+
+# One request instead of many.
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [status(416, content_range="bytes */100"), replace(partial(0, 40), headers=(("content-range", "bytes 0-39/*"),))],
+)
+def test_a_server_that_cannot_do_ranges_is_asked_for_the_whole(answer):
+    rig = Rig().begin().head(answer)
+    assert rig.did == ["reset", "open 0-None"]
+    assert rig.said[-1].startswith("fetching over one connection: the server ")
+    assert rig.head(whole()).end().did == ["verify"]
+    assert rig.transfer.restarts == 0
+
+
+@pytest.mark.parametrize("etag", [None, 'W/"v1"'])
+def test_without_a_strong_validator_or_a_digest_nothing_is_put_together(etag):
+    rig = fetching(etag=etag)
+    assert rig.did == ["reset", "open 0-None"]
+    assert rig.said == ["fetching over one connection: the server gives no strong validator"]
+    assert rig.state is State.PROBING
+    rig.head(whole(etag=etag))
+    assert len(rig.after(1.0).open) == 1
+
+
+@pytest.mark.parametrize("options", [{"claim": CALLER}, {}])
+def test_a_digest_lets_pieces_be_put_together(options):
+    rig = Rig(**options).begin()
+    rig.head(partial(0, 40, etag=None), claims=() if options else (SERVER,))
+    assert rig.did == ["prepare", "open 40-55"]
+    assert rig.asks[1] == Ask(40, 55)
+    assert rig.transfer.claim == (CALLER if options else SERVER)
+
+
+def test_a_date_can_be_a_strong_validator():
+    dates = {"last-modified": "Sun, 06 Nov 1994 08:49:37 GMT", "date": "Sun, 06 Nov 1994 08:49:39 GMT"}
+    rig = Rig().begin().head(partial(0, 40, etag=None, **dates))
+    assert rig.asks[1] == Ask(40, 55, dates["last-modified"])
+
+
+def test_what_comes_in_one_answer_needs_no_validator_as_long_as_it_holds():
+    rig = fetching(40, etag=None)
+    assert (rig.did, rig.state) == (["prepare"], State.FETCHING)
+    assert rig.end().did == ["verify"]
+
+
+def test_what_came_in_one_answer_without_a_validator_is_not_taken_up_where_it_ended():
+    """The file may have changed in between, and nothing would show it."""
+    rig = fetching(40, etag=None).receive(20).fail()
+    assert rig.did == ["reset"]
+    assert rig.after(0.5).asks == [Ask(0, 40)]
+    assert rig.transfer.restarts == 1
+
+
+def test_an_answer_without_a_validator_is_not_split():
+    rig = fetching(40, etag=None)
+    rig.now = 1.0
+    rig.receive(10).fail().after(1.0).head(partial(0, 40, 40, None))  # now a rate is known
+    rig.after(5.0).after(50.0)
+    assert rig.asks == [Ask(0, 40)]
+    assert rig.open[0][0].stop == 40
+
+
+def test_a_server_that_takes_no_if_range_is_asked_for_the_whole():
+    rig = fetching().head(whole(), 1)
+    assert rig.did == ["reset", "open 0-None"]
+    assert rig.said[-1] == "fetching over one connection: the server does not understand If-Range"
+    assert rig.head(whole()).end().state is State.VERIFYING
+
+
+def test_a_stream_under_way_cannot_be_asked_for_as_a_whole():
+    rig = fetching()
+    rig.given = True
+    for _ in range(3):
+        rig.head(whole(), 1).after(3.0)
+    error = rig.error(errors.RemoteProtocolError, keep=True)
+    assert str(error) == "the server does not understand If-Range (3 times in a row)"
+
+
+# Going on from a checkpoint.
+
+
+def test_resume_under_a_strong_validator():
+    rig = Rig().begin(left_over(), (0, 30), (60, 80))
+    assert rig.asks == [Ask(30, 60, '"v1"')]
+    assert rig.said == ["going on after 50 of 100 bytes"]
+    rig.head(partial(30, 60))
+    assert rig.did == ["prepare", "open 80-90"]
+    rig.end().end()
+    assert rig.end().did == ["verify"]
+    assert (rig.transfer.from_checkpoint, rig.transfer.restarts) == (50, 0)
+
+
+@pytest.mark.parametrize(
+    ("identity", "claim"), [(left_over(validator=WEAK), CALLER), (left_over(validator=WEAK, claims=(SERVER,)), None)]
+)
+def test_resume_under_a_digest(identity, claim):
+    rig = Rig(claim=claim).begin(identity, (0, 30))
+    assert rig.asks == [Ask(30, 70)]
+    rig.head(partial(30, 70, etag='W/"v1"'), claims=identity.claims)
+    assert (rig.did, rig.transfer.claim) == (["prepare", "open 70-80"], claim or SERVER)
+
+
+@pytest.mark.parametrize("validator", [WEAK, Validator(), Validator(None, "Sun, 06 Nov 1994 08:49:37 GMT")])
+def test_a_checkpoint_that_nothing_vouches_for_is_thrown_away(validator):
+    rig = Rig().begin(left_over(validator=validator), (0, 30))
+    assert rig.did == ["reset", "open 0-40"]
+    assert "cannot be trusted" in rig.said[0]
+    assert (rig.transfer.from_checkpoint, rig.transfer.restarts) == (0, 0)
+
+
+def test_a_digest_that_the_server_no_longer_gives_vouches_for_nothing():
+    rig = Rig().begin(left_over(validator=WEAK, claims=(SERVER,)), (0, 30))
+    rig.head(partial(30, 70, etag='W/"v1"'))
+    assert rig.did == ["reset", "open 0-None"]
+
+
+def test_a_checkpoint_without_bytes_is_thrown_away():
+    """Its journal names a version; bytes of another one must not be recorded under that name."""
+    rig = Rig().begin(left_over(), (0, 0))
+    assert rig.did == ["reset", "open 0-40"]
+    assert rig.asks == [Ask(0, 40)]
+
+
+def test_all_was_there():
+    rig = Rig(claim=CALLER).begin(left_over(), (0, 100))
+    assert (rig.did, rig.state, rig.transfer.requests) == (["prepare", "verify"], State.VERIFYING, 0)
+    rig.finish(GOOD)
+    assert (rig.state, rig.transfer.from_checkpoint) == (State.DONE, 100)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        whole(etag='"v2"'),
+        partial(30, 70, etag='"v2"'),
+        partial(30, 70, 90),
+        partial(30, 70, etag=None),
+        status(416, content_range="bytes */20"),
+    ],
+)
+def test_changed_between_two_runs(answer):
+    rig = Rig().begin(left_over(), (0, 30)).head(answer)
+    assert rig.did == ["reset"]
+    assert rig.said[-1].startswith('the remote file changed (was "v1", now ')
+    assert rig.after(0.5).asks == [Ask(0, 40)]
+    assert (rig.transfer.from_checkpoint, rig.transfer.restarts, rig.planner.done) == (0, 1, 0)
+    rig.head(partial(0, 40, 60, '"v2"'))
+    assert (rig.did[0], rig.planner.size) == ("prepare", 60)
+
+
+def test_a_server_that_lost_its_ranges_between_two_runs():
+    """The whole cannot go over a part that is there already: its digest may have been taken before."""
+    rig = Rig(claim=CALLER).begin(left_over(validator=WEAK), (30, 60))
+    assert rig.asks == [Ask(0, 30)]
+    rig.head(whole(etag='W/"v1"'))
+    assert rig.did == ["reset", "open 0-None"]
+    assert rig.head(whole(etag='W/"v1"')).end().planner.done == 100
+
+
+def test_a_bad_digest_on_resumed_bytes_costs_one_restart():
+    rig = Rig(claim=CALLER).begin(left_over(), (0, 100))
+    rig.feed(machine.Verified(BAD))
+    assert rig.did == ["reset", "open 0-40"]
+    assert "the checkpoint was of no use" in rig.said[-1]
+    rig.head(partial(0, 40))
+    while rig.state is State.FETCHING:
+        rig.end()
+    rig.feed(machine.Verified(BAD))
+    error = rig.error(errors.DigestMismatchError, keep=False)
+    assert (error.expected, error.actual, error.source) == (GOOD, BAD, "caller")
+    assert rig.transfer.restarts == 1
+
+
+# Digests and sizes.
+
+
+def test_a_bad_digest():
+    rig = fetching(40, claim=CALLER).end()
+    rig.feed(machine.Verified(BAD))
+    assert rig.did == ["fail"]
+    rig.error(errors.DigestMismatchError, keep=False)
+
+
+def test_the_caller_s_claim_goes_before_the_server_s():
+    rig = Rig(claim=CALLER).begin()
+    prepare = rig.feed(machine.HeadReceived(rig.open[0][0], partial(0, 40, 40), 0.0, (SERVER,)))[0]
+    assert (prepare.claim, rig.transfer.claim) == (CALLER, CALLER)
+    assert rig.end().finish(GOOD).state is State.DONE
+
+
+def test_the_server_s_claim_is_checked_where_there_is_no_other():
+    rig = Rig().begin().head(partial(0, 40, 40), claims=(SERVER,)).end()
+    rig.feed(machine.Verified(GOOD))
+    assert rig.error(errors.DigestMismatchError, keep=False).source == "Content-MD5 header"
+
+
+def test_a_digest_cannot_be_skipped():
+    rig = fetching(40, claim=CALLER).end()
+    with pytest.raises(AssertionError, match="nothing was hashed"):
+        rig.feed(machine.Verified(None))
+
+
+@pytest.mark.parametrize("answer", [partial(0, 40), whole()])
+def test_the_wrong_size_is_found_before_a_byte_is_taken(answer):
+    rig = Rig(size=99).begin().head(answer)
+    assert rig.did == ["fail"]
+    error = rig.error(errors.SizeMismatchError, keep=True)
+    assert (error.expected, error.actual, error.url) == (99, 100, URL)
+
+
+def test_the_wrong_size_is_found_at_the_end_where_none_was_announced():
+    rig = Rig(size=99).begin().head(whole(None)).receive(70).end()
+    assert rig.error(errors.SizeMismatchError, keep=True).actual == 70
+
+
+@pytest.mark.parametrize("durable", [(0, 100), (0, 30)])
+def test_a_wrong_size_does_not_cost_the_checkpoint(durable):
+    """The caller may have mistyped it, and will want to go on."""
+    rig = Rig(size=99).begin(left_over(), durable)
+    if rig.open:
+        rig.head(partial(30, 70))
+    rig.error(errors.SizeMismatchError, keep=True)
+
+
+def test_the_right_size():
+    assert Rig(size=40).begin().head(partial(0, 40, 40)).end().finish().state is State.DONE
+    assert Rig(size=40).begin().head(whole(None)).receive(40).end().finish().state is State.DONE
+
+
+# Changed on the way.
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [whole(etag='"v2"'), partial(40, 55, etag='"v2"'), partial(40, 55, 101), partial(40, 55, etag=None), status(416)],
+)
+def test_changed_on_the_way(answer):
+    rig = fetching().receive(20).head(answer, 1)
+    assert (rig.did, rig.state, rig.planner.done) == (["reset"], State.PROBING, 0)
+    assert rig.after(0.5).asks == [Ask(0, 40)]
+    assert rig.transfer.restarts == 1
+
+
+def test_a_file_that_goes_on_changing_is_asked_for_less_and_less_often():
+    rig, pauses = fetching(policy=replace(PATIENCE, restarts=4)), []
+    for version in range(2, 6):
+        rig.head(partial(40, 55, etag=f'"v{version}"'), 1)
+        pauses.append(rig.transfer.wake_at(rig.now) - rig.now)
+        rig.now += pauses[-1]
+        rig.after(0.0).head(partial(0, 40, etag=f'"v{version}"'))
+    assert pauses == [0.5, 1.0, 2.0, 4.0]
+
+
+def test_a_file_that_goes_on_changing_is_given_up():
+    rig = fetching()
+    for version in ("2", "3"):
+        rig.head(partial(40, 55, etag=f'"{version}"'), 1).after(8.0).head(partial(0, 40, etag=f'"{version}"'))
+    rig.head(partial(40, 55, etag='"4"'), 1)
+    error = rig.error(errors.ResourceChangedError, keep=False)
+    assert (error.was, error.now) == ('"3"', '"4", 100 bytes')
+    assert str(error) == 'the remote file changed: it was "3", now it is "4", 100 bytes'
+
+
+def test_a_stream_under_way_cannot_begin_anew():
+    rig = fetching()
+    rig.given = True
+    rig.head(partial(40, 55, etag='"v2"'), 1)
+    assert rig.error(errors.ResourceChangedError, keep=False).was == '"v1"'
+
+
+def test_changes_do_not_wait_for_the_pauses_of_earlier_failures():
+    rig = fetching(threads=3)
+    assert len(rig.open) == 3
+    rig.fail(index=1).fail(index=1).now = 0.1
+    rig.receive(1).after(0.0).after(1.0)
+    assert len(rig.open) == 3
+    rig.fail(index=2).head(whole(etag='"v2"'), 1)
+    assert rig.transfer.wake_at(rig.now) == rig.now + 0.5
+
+
+# Failures, and patience.
+
+
+def test_a_dropped_connection_is_taken_up_where_it_ended():
+    rig = fetching(threads=1).receive(10).fail()
+    assert (rig.did, rig.state, rig.transfer.waiting(0.0)) == ([], State.FETCHING, True)
+    assert rig.said == ["connection dropped; trying again in 0.5 s"]
+    assert rig.transfer.wake_at(0.0) == 0.5
+    assert rig.after(0.5).asks == [Ask(10, 55, '"v1"')]
+    assert not rig.transfer.waiting(0.5)
+    assert (rig.transfer.retries, rig.transfer.restarts) == (1, 0)
+
+
+def test_a_failure_after_the_last_byte_is_none():
+    rig = fetching(40).receive(40).fail()
+    assert (rig.did, rig.transfer.retries) == (["verify"], 0)
+
+
+def test_a_failure_after_the_last_byte_of_a_piece_is_none():
+    rig = fetching(threads=1).receive(40).fail()
+    assert (rig.did, rig.transfer.retries) == (["open 40-70"], 0)
+
+
+def test_pauses_grow_with_failures_in_a_row_and_a_byte_ends_the_row():
+    rig, pauses = fetching(threads=1, policy=replace(PATIENCE, max_wait=1000.0)), []
+    for number in range(7):
+        rig.receive(number == 5).fail()
+        pauses.append(rig.transfer.wake_at(rig.now) - rig.now)
+        rig.after(pauses[-1])
+    assert pauses == [0.5, 1.0, 2.0, 4.0, 4.0, 0.5, 1.0]
+
+
+def test_requests_that_were_under_way_together_fail_together():
+    rig = fetching(threads=4)
+    for now in (1.0, 1.1, 1.2, 1.3):
+        rig.now = now
+        rig.fail()
+    assert rig.transfer._attempts == 1
+    assert rig.transfer._resting == [1.5, 1.6, 1.7, 1.8]
+
+
+def test_failures_that_come_one_after_the_other_are_counted():
+    """A request sent after the last failure that counted counts, however late others of that time fail."""
+    rig = fetching(threads=2)
+    rig.now = 1.0
+    rig.fail()  # the first; its like is sent again at 1.5
+    rig.after(0.5)
+    rig.now = 2.0
+    rig.fail()  # this one was under way when the first failed
+    rig.now = 3.0
+    rig.fail()  # this one was not
+    assert rig.transfer._attempts == 2
+
+
+def test_after_a_new_byte_any_failure_is_a_first_one():
+    rig = fetching(threads=2)
+    rig.now = 1.0
+    rig.fail()
+    rig.receive(1).after(0.1).fail()
+    assert (rig.transfer._attempts, rig.transfer.retries) == (1, 2)
+
+
+def test_first_wait_ends_before_the_server_has_ever_answered():
+    rig = Rig().begin()
+    while rig.state is not State.FAILED:
+        rig.fail(REFUSED)
+        rig.after((rig.transfer.wake_at(rig.now) or rig.now) - rig.now)
+    error = rig.error(errors.ConnectError, keep=True)
+    assert (error.attempts, rig.now) == (5, 7.5)
+    assert str(error) == "cannot connect (no new byte for 8 s, first_wait is 10 s)"
+
+
+def test_max_wait_ends_without_a_new_byte():
+    rig = fetching(threads=1)
+    while rig.state is not State.FAILED:
+        rig.fail()
+        rig.after((rig.transfer.wake_at(rig.now) or rig.now) - rig.now)
+    assert 50 < rig.now < 60
+    assert rig.error(errors.ConnectionDroppedError, keep=True).attempts > 10
+
+
+def test_patience_does_not_run_while_a_transfer_waits_for_its_turn():
+    limiter = Limiter(1)
+    assert limiter.grant(0.0)
+    rig = Rig(limiter=limiter).begin().after(300.0)
+    limiter.release()
+    rig.after(1.0).fail(REFUSED)
+    assert rig.state is State.PROBING
+
+
+def test_patience_does_not_run_while_a_reader_rests():
+    """All that has room is there: no byte can come."""
+    rig = fetching(horizon=40, threads=1).end()
+    assert rig.open == []
+    rig.after(300.0).after(0.1)
+    rig.horizon = 80
+    rig.after(1.0).fail()
+    assert rig.state is State.FETCHING
+
+
+def test_patience_does_not_run_while_a_lease_is_held_up_by_the_reader():
+    rig = fetching(horizon=40, threads=1).end()
+    rig.horizon = 60
+    rig.after(1.0).receive(20)
+    assert (rig.open[0][0].position, rig.open[0][0].stop) == (60, 70)
+    rig.after(0.1).after(300.0).fail()
+    assert rig.state is State.FETCHING
+
+
+def test_patience_runs_while_the_bytes_before_the_horizon_do_not_come():
+    rig = fetching(horizon=60, threads=2)
+    rig.head(partial(40, 55), 1).end(1)
+    rig.receive(5, 1)
+    assert rig.open[1][0].position == 60
+    rig.after(0.1).after(61.0).fail()
+    rig.error(errors.ConnectionDroppedError, keep=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (404, errors.NotFoundError),
+        (410, errors.NotFoundError),
+        (403, errors.AccessDeniedError),
+        (400, errors.RequestError),
+    ],
+)
+@pytest.mark.parametrize("late", [False, True])
+def test_refusals_that_will_not_pass(code, kind, late):
+    rig = fetching() if late else Rig().begin()
+    rig.receive(7 if late else 0).head(status(code), 1 if late else 0)
+    assert rig.error(kind, keep=True).status == code
+
+
+def test_503_is_waited_for_as_long_as_it_says():
+    rig = Rig().begin().head(status(503, retry_after="7"))
+    assert (rig.open, rig.limiter.resume_at, rig.transfer.wake_at(0.0), rig.transfer.waiting(1.0)) == (
+        [],
+        7.0,
+        7.0,
+        True,
+    )
+    rig.after(6.9)
+    assert rig.open == []
+    assert rig.after(0.1).asks == [Ask(0, 40)]
+    assert rig.said == ["HTTP status 503; trying again in 7.0 s"]
+
+
+def test_a_wait_that_is_too_long_is_not_begun():
+    rig = Rig().begin().head(status(429, retry_after="3600"))
+    assert "asks to wait 3600 s" in str(rig.error(errors.TransferError, keep=True))
+    assert rig.limiter.resume_at == 60.0  # others do not wait longer than anybody would
+
+
+def test_a_transfer_that_begins_in_a_pause_says_so():
+    limiter = Limiter(2)
+    limiter.refused(0.0, 12.0)
+    rig = Rig(limiter=limiter).begin()
+    assert (rig.open, rig.said) == ([], ["the server asked for a pause, 12 s are left"])
+    assert rig.after(12.0).asks == [Ask(0, 40)]
+
+
+def test_a_server_that_refuses_gets_fewer_requests():
+    rig = fetching(1000, threads=4)
+    assert len(rig.open) == 4
+    rig.head(status(503), 3).head(status(503), 2)
+    assert (rig.limiter.limit, rig.limiter.active) == (2, 2)
+    rig.after(0.5)
+    assert len(rig.open) == 2
+
+
+def test_other_failures_do_not_touch_the_limit():
+    rig = fetching(1000, threads=4).fail(REFUSED, 3).head(status(500), 2)
+    assert rig.limiter.limit == 4
+
+
+def test_a_server_that_breaks_the_rules():
+    rig = Rig().begin()
+    for _ in range(3):
+        rig.head(partial(7, 47)).after(3.0)
+    error = rig.error(errors.RemoteProtocolError, keep=True)
+    assert str(error) == "wrong answer 206 bytes 7-46/100: asked for bytes 0-39 (3 times in a row)"
+
+
+def test_a_wrong_answer_after_other_failures_is_the_first_one():
+    rig = Rig().begin()
+    for _ in range(3):
+        rig.fail(REFUSED).after(2.0)
+    rig.head(partial(7, 47))
+    assert rig.state is State.PROBING
+    assert rig.transfer.wake_at(rig.now) is not None
+
+
+def test_wrong_answers_to_requests_under_way_together_are_one():
+    rig = fetching(1000, threads=4)
+    rig.now = 1.0
+    for index in (3, 2, 1):
+        rig.head(partial(7, 47, 1000), index)
+    assert rig.state is State.FETCHING
+
+
+def test_a_wrong_later_answer_is_asked_for_again():
+    rig = fetching(threads=2).head(partial(40, 54), 1)
+    assert (rig.open[0][0].start, len(rig.open)) == (0, 1)
+    assert rig.after(0.5).asks[1] == Ask(40, 55, '"v1"')
+
+
+def test_what_cannot_be_taken_up_begins_anew_as_often_as_allowed():
+    rig = Rig(policy=replace(PATIENCE, restarts=1)).begin().head(whole()).receive(5).fail()
+    assert (rig.did, rig.state) == (["reset"], State.PROBING)
+    rig.after(1.0).head(whole()).receive(5).fail()
+    assert rig.error(errors.ConnectionDroppedError, keep=False).attempts == 1
+
+
+def test_a_failure_before_the_first_byte_costs_no_restart():
+    rig = Rig().begin()
+    for _ in range(4):
+        rig.head(whole()).fail().after(8.0)
+    assert (rig.transfer.restarts, rig.state) == (0, State.PROBING)
+
+
+def test_a_stream_under_way_that_cannot_be_taken_up():
+    rig = Rig().begin().head(whole()).receive(50)
+    rig.given = True
+    rig.fail()
+    rig.error(errors.ConnectionDroppedError, keep=False)
+
+
+# Readers.
+
+
+def test_nothing_is_asked_for_that_has_no_room():
+    rig = fetching(1000, threads=4, horizon=45)
+    assert rig.asks[1:] == [Ask(40, 120, '"v1"')]
+    rig.horizon = 120
+    assert len(rig.after(0.1).open) == 2
+    rig.horizon = 121
+    assert len(rig.after(0.1).open) == 3
+
+
+def blocked(**options) -> Rig:
+    """Bytes 0-39 have to come again, 40-59 have come; the request for them waits for the reader, who is at 0."""
+    rig = fetching(1000, threads=2, horizon=60, **options)
+    return rig.receive(20, 1).fail(Failure(FailureKind.STATUS, "HTTP status 503", 503))
+
+
+def test_a_request_that_waits_for_the_reader_gives_way_to_the_bytes_before_it():
+    rig = blocked()
+    assert (rig.limiter.limit, rig.limiter.active) == (1, 1)
+    rig.after(1.0)  # needs a place, gets none
+    rig.after(0.1)
+    assert rig.asks == [Ask(0, 40, '"v1"')]
+    assert rig.limiter.active == 1
+    rig.end()
+    assert rig.asks == []
+    rig.horizon = 100
+    assert rig.after(0.1).asks[0].start == 60
+
+
+def test_a_request_that_waits_for_the_reader_gives_way_to_other_transfers():
+    limiter = Limiter(1)
+    rig = fetching(1000, threads=1, horizon=60, limiter=limiter).end().receive(20)
+    other = Rig(threads=1, limiter=limiter).begin()
+    assert other.open == []
+    rig.after(0.1)
+    assert (rig.open, limiter.active) == ([], 0)
+    assert len(other.after(0.1).open) == 1
+    other.head(partial(0, 40, 40)).end()
+    rig.horizon = 100
+    assert rig.after(0.1).asks[0].start == 60
+
+
+def test_a_request_that_moves_does_not_give_way():
+    limiter = Limiter(1)
+    rig = fetching(1000, threads=1, horizon=60, limiter=limiter).end().receive(19)
+    other = Rig(threads=1, limiter=limiter).begin()
+    rig.after(0.1)
+    assert (len(rig.open), other.after(0.1).open) == (1, [])
+
+
+def test_nothing_gives_way_where_nobody_waits():
+    rig = fetching(1000, threads=1, horizon=60).end().receive(20).after(0.1).after(0.1)
+    assert len(rig.open) == 1
+
+
+def test_an_answer_that_cannot_be_taken_up_lends_its_place_as_long_as_it_waits():
+    limiter = Limiter(1)
+    rig = Rig(threads=1, horizon=60, limiter=limiter).begin().head(whole(1000)).receive(60)
+    other = Rig(threads=1, limiter=limiter).begin()
+    rig.after(0.1).after(0.1)
+    assert (len(rig.open), limiter.active) == (1, 0)
+    assert len(other.after(0.1).open) == 1
+    rig.horizon = 2000
+    rig.end()
+    assert (limiter.active, rig.state) == (1, State.VERIFYING)
+    other.head(partial(0, 40, 40)).end()
+    assert limiter.active == 0
+
+
+# The table.
+
+
+EVENTS: dict[type, object] = {
+    machine.Begun: machine.Begun(),
+    machine.HeadReceived: None,
+    machine.LeaseEnded: None,
+    machine.LeaseFailed: None,
+    machine.Ticked: machine.Ticked(),
+    machine.Verified: machine.Verified(None),
+    machine.Committed: machine.Committed(),
+    machine.Aborted: machine.Aborted(errors.StorageError("disk on fire")),
+}
+
+
+def in_state(state: State) -> Rig:
+    """A rig that has got so far."""
+    rig = fetching(40) if state is not State.PROBING else Rig().begin()
+    if state in (State.VERIFYING, State.COMMITTING, State.DONE):
+        rig.end()
+    if state in (State.COMMITTING, State.DONE):
+        rig.feed(machine.Verified(None))
+    if state is State.DONE:
+        rig.feed(machine.Committed())
+    if state is State.FAILED:
+        rig.feed(EVENTS[machine.Aborted])
+    assert rig.state is state
+    return rig
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("state", State)
+def test_what_may_happen_when(state, event):
+    rig = in_state(state)
+    lease = rig.open[0][0] if rig.open else Lease(0, 40, 0.0)
+    happening = (
+        EVENTS[event]
+        or {
+            machine.HeadReceived: machine.HeadReceived(lease, partial(0, 40, 40), 0.0),
+            machine.LeaseEnded: machine.LeaseEnded(lease),
+            machine.LeaseFailed: machine.LeaseFailed(lease, DROPPED),
+        }[event]
+    )
+    if (state, event) in _TABLE:
+        rig.transfer.handle(happening, 0.0)
+    else:
+        with pytest.raises(AssertionError, match=f"{event.__name__} cannot happen while {state.value}"):
+            rig.transfer.handle(happening, 0.0)
+        assert rig.state is state
+
+
+@pytest.mark.parametrize("state", [State.PROBING, State.FETCHING, State.VERIFYING, State.COMMITTING])
+def test_the_local_side_may_fail_at_any_time(state):
+    rig = in_state(state)
+    rig.feed(EVENTS[machine.Aborted])
+    assert str(rig.error(errors.StorageError, keep=True)) == "disk on fire"
+    assert rig.limiter.active == 0
+    assert rig.transfer.finished()
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_tick_harms_nobody(state):
+    rig = in_state(state)
+    rig.feed(machine.Ticked())
+    assert (rig.did, rig.state) == ([], state)
+
+
+@pytest.mark.parametrize("state", [State.VERIFYING, State.COMMITTING, State.DONE, State.FAILED])
+def test_nothing_is_waited_for_when_all_is_there(state):
+    assert in_state(state).transfer.wake_at(0.0) is None
+
+
+def test_nothing_is_waited_for_while_requests_run():
+    rig = fetching()
+    assert (rig.transfer.wake_at(0.0), rig.transfer.waiting(0.0)) == (None, False)
+
+
+def test_who_abandons_a_transfer_gives_every_place_back():
+    rig = fetching(1000, threads=4)
+    assert rig.limiter.active == 4
+    rig.transfer.abandon(1.0)
+    assert (rig.transfer.state, rig.limiter.active) == (State.FAILED, 0)
+    rig.transfer.abandon(2.0)  # and once more does no harm
+    assert rig.limiter.active == 0

@@ -1,0 +1,1 @@
+"""What is left when the power goes, the disk fails, or the process is killed."""

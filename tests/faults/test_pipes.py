@@ -1,0 +1,185 @@
+"""Named pipes and descriptors: readers that wait, come late, never come, or leave."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from hydraflow.adapters.pipes import FifoWriter
+from hydraflow.adapters.sinks import HOLD_BACK
+from hydraflow.api import pipe
+from hydraflow.errors import DigestMismatchError, NoReaderError, NotFoundError, ReaderGoneError, SinkError
+from tests.faults.fronts import MIB, noise
+
+DATA = noise(9 * MIB)
+
+
+@pytest.fixture
+def url(origin):
+    return origin.add("/x.bin", DATA)
+
+
+@pytest.fixture
+def reader():
+    with ThreadPoolExecutor(1) as pool:
+        yield lambda path: pool.submit(path.read_bytes)
+
+
+def read_all(fd: int) -> bytes:
+    with open(fd, "rb") as file:
+        return file.read()
+
+
+class TestFifo:
+    @pytest.mark.parametrize("size", [0, 1, HOLD_BACK, HOLD_BACK + 1, 9 * MIB])
+    def test_reader_after(self, origin, settings, tmp_path, reader, size):
+        url = origin.add("/y.bin", DATA[:size])
+        fifo = tmp_path / "p"
+
+        def read_when_there():
+            while not fifo.exists():
+                time.sleep(0.005)
+            return fifo.read_bytes()
+
+        with ThreadPoolExecutor(1) as pool:
+            read = pool.submit(read_when_there)
+            assert pipe(url, fifo, settings=settings).size == size
+            assert read.result(5) == DATA[:size]
+        assert not fifo.exists()
+
+    @pytest.mark.parametrize("size", [0, 1, HOLD_BACK + 1, 9 * MIB])
+    def test_reader_before(self, origin, settings, tmp_path, reader, size):
+        url = origin.add("/y.bin", DATA[:size])
+        os.mkfifo(tmp_path / "p")
+        read = reader(tmp_path / "p")
+        time.sleep(0.05)
+        assert pipe(url, tmp_path / "p", settings=settings).size == size
+        assert read.result(5) == DATA[:size]
+        assert (tmp_path / "p").exists()
+
+    def test_reader_that_takes_all_at_once(self, tmp_path):
+        """It waits in `read` already, and empties the pipe before anybody could look how much there is in it."""
+        for turn in range(50):
+            path = tmp_path / str(turn)
+            writer = FifoWriter(path, 2.0)
+            fd = os.open(path, os.O_RDONLY)
+            got: list[bytes] = []
+            thread = threading.Thread(target=lambda fd=fd, got=got: got.append(os.read(fd, 100)))
+            thread.start()
+            begun = time.monotonic()
+            writer.write(memoryview(b"hello"))
+            writer.close(complete=True)
+            thread.join()
+            os.close(fd)
+            assert got == [b"hello"]
+            assert time.monotonic() - begun < 1
+
+    def test_nobody_comes(self, url, settings, tmp_path):
+        with pytest.raises(NoReaderError):
+            pipe(url, tmp_path / "p", settings=settings.model_copy(update={"open_timeout": 0.3}))
+        assert not (tmp_path / "p").exists()
+
+    def test_nobody_comes_for_nothing(self, origin, settings, tmp_path):
+        url = origin.add("/empty", b"")
+        with pytest.raises(NoReaderError):
+            pipe(url, tmp_path / "p", settings=settings.model_copy(update={"open_timeout": 0.3}))
+        assert not (tmp_path / "p").exists()
+
+    def test_reader_leaves(self, origin, url, settings, tmp_path):
+        os.mkfifo(tmp_path / "p")
+
+        def read_some():
+            with (tmp_path / "p").open("rb", buffering=0) as file:
+                return file.read(1000)
+
+        with ThreadPoolExecutor(1) as pool:
+            read = pool.submit(read_some)
+            with pytest.raises(ReaderGoneError) as caught:
+                pipe(url, tmp_path / "p", settings=settings)
+            assert read.result(5) == DATA[:1000]
+        assert caught.value.exit_code == 141
+
+    def test_reader_leaves_while_nothing_comes(self, origin, url, settings, tmp_path):
+        """The writer notices though it has nothing to write."""
+        patient = settings.model_copy(update={"read_timeout": 30.0})
+        rule = origin.when(request=1).stall(after=300_000)
+        os.mkfifo(tmp_path / "p")
+
+        def read_some():
+            with (tmp_path / "p").open("rb", buffering=0) as file:
+                got = 0
+                while got < 200_000:
+                    got += len(file.read(1 << 16))
+
+        with ThreadPoolExecutor(1) as pool:
+            read = pool.submit(read_some)
+            begun = time.monotonic()
+            with pytest.raises(ReaderGoneError):
+                pipe(url, tmp_path / "p", settings=patient)
+            assert time.monotonic() - begun < 3
+            read.result(5)
+        assert rule.fired == 1
+
+    def test_error_before_the_first_byte(self, origin, settings, tmp_path):
+        with pytest.raises(NotFoundError):
+            pipe(f"{origin.url}/none", tmp_path / "p", settings=settings)
+        assert not (tmp_path / "p").exists()
+
+    def test_tail_is_withheld(self, origin, url, settings, tmp_path, reader):
+        rule = origin.when().flip(8 * MIB)
+        os.mkfifo(tmp_path / "p")
+        read = reader(tmp_path / "p")
+        with pytest.raises(DigestMismatchError):
+            pipe(url, tmp_path / "p", digest="md5:" + "0" * 32, settings=settings)
+        assert rule.fired >= 1
+        assert len(read.result(5)) == len(DATA) - HOLD_BACK
+
+    def test_something_else_is_there(self, url, settings, tmp_path):
+        (tmp_path / "p").write_bytes(b"precious")
+        with pytest.raises(SinkError, match="not a named pipe"):
+            pipe(url, tmp_path / "p", settings=settings)
+        assert (tmp_path / "p").read_bytes() == b"precious"
+
+    def test_no_directory(self, url, settings, tmp_path):
+        with pytest.raises(SinkError):
+            pipe(url, tmp_path / "none" / "p", settings=settings)
+
+
+class TestDescriptor:
+    def test_pipe(self, url, settings):
+        reading, writing = os.pipe()
+        with ThreadPoolExecutor(1) as pool:
+            read = pool.submit(read_all, reading)
+            pipe(url, writing, settings=settings)
+            assert os.get_blocking(writing), "the caller's own descriptor stays as it was"
+            os.close(writing)
+            assert read.result(5) == DATA
+
+    def test_file(self, url, settings, tmp_path):
+        with (tmp_path / "f").open("wb") as file:
+            pipe(url, file.fileno(), settings=settings)
+        assert (tmp_path / "f").read_bytes() == DATA
+
+    def test_reader_gone_from_the_start(self, url, settings):
+        reading, writing = os.pipe()
+        os.close(reading)
+        with pytest.raises(ReaderGoneError):
+            pipe(url, writing, settings=settings)
+        os.close(writing)
+
+    def test_closed(self, url, settings):
+        reading, writing = os.pipe()
+        os.close(reading)
+        os.close(writing)
+        with pytest.raises(SinkError):
+            pipe(url, writing, settings=settings)
+
+    def test_full_device(self, url, settings):
+        fd = os.open("/dev/full", os.O_WRONLY)
+        with pytest.raises(SinkError, match="space"):
+            pipe(url, fd, settings=settings)
+        os.close(fd)

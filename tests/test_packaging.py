@@ -1,0 +1,93 @@
+"""The package is what `pyproject.toml` says: dependencies declared, files there, the command installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import hydraflow
+from tests.test_floors import FLOORS, PACKAGES, imports
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+#: What each front may import besides the dependencies of all; everything else is its host's, and comes with it.
+FRONTS = {
+    "hydraflow.prefect": {"prefect", "anyio"},
+    "hydraflow.snakemake": {"snakemake", "snakemake_interface_common", "snakemake_interface_storage_plugins"},
+}
+
+#: Parts of what is declared: their versions follow from it.
+PARTS = {"httpcore": "httpx", "pydantic": "pydantic-settings"}
+
+
+def normal(name: str) -> str:
+    """The name of a distribution in the form in which all spellings are one."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def declared(requirements: list[str]) -> set[str]:
+    return {normal(re.split(r"[\[<>=!~; ]", requirement, maxsplit=1)[0]) for requirement in requirements}
+
+
+def foreign(module: str) -> set[str]:
+    """Top-level modules that are neither ours nor Python's."""
+    tops = {found.module.partition(".")[0] for found in imports(module)}
+    return tops - set(PACKAGES) - sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("module", sorted(FLOORS))
+def test_every_import_is_declared(module):
+    front = next((name for name in FRONTS if module.startswith(name)), "")
+    homes = importlib.metadata.packages_distributions()
+    wanted = {normal(homes[name][0]) for name in foreign(module) - FRONTS.get(front, set())}
+    assert {PARTS.get(name, name) for name in wanted} <= declared(PROJECT["project"]["dependencies"])
+
+
+@pytest.mark.parametrize("front", ["prefect", "snakemake"])
+def test_every_front_has_an_extra(front):
+    extras = PROJECT["project"]["optional-dependencies"]
+    assert front in declared(extras[front])
+    assert f"hydraflow-io[{','.join(sorted(FRONTS)).replace('hydraflow.', '')}]" in extras["all"]
+
+
+def test_every_dependency_is_needed():
+    used = set().union(*map(foreign, FLOORS))
+    homes = importlib.metadata.packages_distributions()
+    needed = {normal(home) for name in used for home in homes[name]}
+    assert declared(PROJECT["project"]["dependencies"]) <= needed
+
+
+def test_the_packages_are_those_that_are_tested():
+    assert set(PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) == set(PACKAGES)
+
+
+def test_everything_that_is_shipped_is_there():
+    included = PROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    missing = [path for path in included if not (ROOT / path.lstrip("/")).exists()]
+    assert not missing
+    assert (ROOT / PROJECT["project"]["readme"]).is_file()
+    assert (ROOT / "hydraflow" / "py.typed").is_file()
+
+
+def test_the_installed_version():
+    assert importlib.metadata.version(PROJECT["project"]["name"]) == hydraflow.__version__
+
+
+@pytest.mark.parametrize(
+    "command", [[sys.executable, "-m", "hydraflow"], [str(Path(sys.executable).parent / "hydraflow")]]
+)
+def test_the_command(command, tmp_path):
+    done = subprocess.run([*command, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == f"hydraflow, version {hydraflow.__version__}\n"
+
+
+def test_public_names_are_there():
+    assert [name for name in hydraflow.__all__ if not hasattr(hydraflow, name)] == []
+    assert set(hydraflow.__all__) <= set(dir(hydraflow))
