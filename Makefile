@@ -33,7 +33,7 @@ test: venv ## Install, then lint, types, all tests, coverage (core: every branch
 	$(BIN)/mypy
 	$(BIN)/coverage run -m pytest -q tests/core tests/simulation
 	$(BIN)/coverage report --include='hydraflow/core/*' --skip-covered --fail-under=100
-	$(BIN)/pytest -q -n 4 --dist loadgroup --ignore=tests/core --ignore=tests/simulation
+	$(BIN)/pytest -q -n 2 --dist loadgroup --ignore=tests/core --ignore=tests/simulation
 
 check: venv ## The fast gates only: lint and types.
 	$(BIN)/ruff check .

@@ -84,7 +84,8 @@ def hydraflow(name: str = "hydraflow", *, tree: Path = ROOT, verify: bool = Fals
         tree: directory that holds the package.
         verify: give it the SHA-256 of every file.
     """
-    call = [sys.executable, "-m", "hydraflow", "-q"]
+    # -P: the tree's package and no other, whatever lies in the current directory.
+    call = [sys.executable, "-P", "-m", "hydraflow", "-q"]
 
     def urls(job: Job) -> tuple[str, ...]:
         return job.urls_with_digest if verify else job.urls

@@ -277,7 +277,7 @@ class TestTwoAtOnce:
 
     def test_in_two_processes(self, origin, tmp_path, get):
         url = origin.add("/x.bin", DATA)
-        origin.when(times=3).slow(3 * MIB)
+        origin.when(times=3).slow(MIB)
         command = [sys.executable, "-m", "hydraflow", "-q", url, "-o", str(tmp_path)]
         first = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
         while origin.bytes_served() < MIB:
@@ -293,7 +293,7 @@ class TestTwoAtOnce:
     def test_the_winner_is_frozen(self, origin, tmp_path, get):
         """A stopped owner is an owner still."""
         url = origin.add("/x.bin", DATA)
-        rule = origin.when(times=3).slow(3 * MIB)
+        rule = origin.when(times=3).slow(MIB)
         owner = subprocess.Popen([sys.executable, "-m", "hydraflow", "-q", url, "-o", str(tmp_path)], cwd=ROOT)
         while origin.bytes_served() < MIB:
             time.sleep(0.01)
