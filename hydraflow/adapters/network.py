@@ -463,6 +463,8 @@ class DirectTransport(httpx.AsyncBaseTransport):
                 return await self._open(scheme, host, port)
         except TimeoutError:
             raise _fail(FailureKind.CONNECT, f"no connection in {self._connect_timeout:g} s") from None
+        except UnicodeError as error:  # an empty or too long label: it cannot even be looked up
+            raise _fail(FailureKind.PROTOCOL, "not a valid host name") from error
         except ssl.SSLCertVerificationError as error:
             raise _fail(FailureKind.CONNECT, f"cannot connect: certificate refused: {error.verify_message}") from error
         except OSError as error:

@@ -117,22 +117,25 @@ class Store:
             if error.errno in (errno.ENOENT, errno.ELOOP, errno.EISDIR):
                 return -1
             raise
-        facts = os.fstat(fd)
-        if stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1:
-            return fd
-        os.close(fd)
-        return -1
+        ours = False
+        try:
+            facts = os.fstat(fd)
+            ours = stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1
+        finally:
+            if not ours:
+                os.close(fd)
+        return fd if ours else -1
 
     def _adopt(self, identity: Identity, durable: RangeSet) -> bool:
         """Open the part that the journal speaks of, if it can hold what is claimed."""
         fd = self._open_regular(identity.part) if identity.part.startswith(_PART) else -1
         if fd < 0:
             return False
-        if os.fstat(fd).st_size < max((piece.stop for piece in durable), default=0):
-            os.close(fd)
-            return False
         self._part, self._part_name = fd, identity.part
         self._anchored = True
+        if os.fstat(fd).st_size < max((piece.stop for piece in durable), default=0):
+            self._close("_part")
+            return False
         return True
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -233,7 +236,8 @@ class Store:
             os.ftruncate(self._part, size)
             moment = timestamp(last_modified)
             if moment is not None:
-                os.utime(self._part, (moment, moment))
+                with contextlib.suppress(OSError):  # not every file system can do it, and the bytes are right
+                    os.utime(self._part, (moment, moment))
             os.fsync(self._part)
             self._publish()
             _sync_directory(self.path.parent)

@@ -14,6 +14,7 @@ from hydraflow.core.ranges import RangeSet
 __all__ = ["Lease", "LeasePolicy", "Planner"]
 
 MIB = 1 << 20
+_SLOW = 4  # so many times slower than the others is a straggler
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +24,20 @@ class LeasePolicy:
     Attributes:
         first: the request that also serves as the probe.
         smallest: no lease is planned or split off below this.
+        least: the same for what is split off a straggler, for whose end all others wait.
         largest: no lease is planned above this.
         seconds: a lease should last so long at the rate measured.
         patience: a lease that will end sooner than this is not worth a split.
+        grace: an answer has this long to come up to speed before its lease can be a straggler.
     """
 
     first: int = 4 * MIB
     smallest: int = MIB
+    least: int = 16 << 10
     largest: int = 64 * MIB
     seconds: float = 4.0
     patience: float = 0.5
+    grace: float = 3.0
 
 
 @dataclass(eq=False, slots=True)
@@ -40,13 +45,14 @@ class Lease:
     """One request's worth of bytes, `[start, stop)`; `stop` is None while the size is unknown.
 
     `position` is the next byte to receive; the planner may lower `stop` while the lease is running.
-    `since` is when the request was sent.
+    `since` is when the request was sent, `answered` when its answer began.
     """
 
     start: int
     stop: int | None
     since: float
     position: int = field(init=False)
+    answered: float | None = field(init=False, default=None)
     dropped: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
@@ -174,21 +180,27 @@ class Planner:
         """Take over the end of the running lease that would finish last, in proportion to the rates."""
         slowest, eta = None, self._policy.patience
         for lease in self.active:
-            if lease.remaining is None or lease.remaining < 2 * self._policy.smallest:
+            if lease.remaining is None or lease.remaining < 2 * self._floor(lease, now):
                 continue
             left = lease.remaining / max(lease.rate(now), 1.0)
             if left > eta and (horizon is None or lease.position + lease.remaining // 2 < horizon):
                 slowest, eta = lease, left
         if slowest is None or slowest.stop is None or not self._rate:
             return None
-        theirs = slowest.rate(now)
+        theirs, floor, stop = slowest.rate(now), self._floor(slowest, now), slowest.stop
         share = self._rate / (self._rate + theirs)
-        stop = slowest.stop
-        keep = max(self._policy.smallest, int((stop - slowest.position) * (1 - share)))
-        cut = min(slowest.position + keep, stop - self._policy.smallest)
+        keep = max(floor, int((stop - slowest.position) * (1 - share)))
+        cut = min(slowest.position + keep, stop - floor)
         if horizon is not None and cut >= horizon:
             return None
         slowest.stop = cut
         lease = Lease(cut, stop, now)
         self.active.append(lease)
         return lease
+
+    def _floor(self, lease: Lease, now: float) -> int:
+        """Bytes that a split leaves on either side at least."""
+        # Since the answer began: where servers take long to answer, nobody is a straggler for that.
+        age = 0.0 if lease.answered is None else now - lease.answered
+        straggles = age > self._policy.grace and _SLOW * (lease.position - lease.start) < self._rate * age
+        return self._policy.least if straggles else self._policy.smallest

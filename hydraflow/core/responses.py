@@ -69,6 +69,9 @@ def introduce(head: Head, ask: Ask, *, url: str, final_url: str, now: float) -> 
 def _introduce(head: Head, ask: Ask, url: str, final_url: str, now: float) -> Facts | Unranged | Changed | Refused:
     length = headers.content_length(head)
     if head.status == 200:
+        if ask.stop is not None and head.get("content-range") is not None:
+            # Seen with rclone's S3 server: Content-Length is the part's, and would pass for the size of the whole.
+            return Unranged("the server answers 200 where it sends a part")
         if ask.if_range is not None or ask.start:
             return _instead(ask, headers.validator(head), length)
         if headers.media_type(head) == "multipart/byteranges":

@@ -364,6 +364,7 @@ class Transfer:
         self._limiter.succeeded(now)
         self._answered = True
         lease, known = event.lease, self._identity
+        lease.answered = now
         if known is not None and not _is(known, resource):
             return self._changed(f"{resource.validator}, {resource.size} bytes", now)
         if known is not None and not resource.ranges:
@@ -407,6 +408,7 @@ class Transfer:
                 return self._changed(what, now)
             case None:  # pragma: no branch - the last of four
                 self._limiter.succeeded(now)
+                event.lease.answered = now
                 return []
 
     # ── ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────

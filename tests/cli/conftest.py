@@ -34,6 +34,11 @@ ENVIRONMENT = {
 }
 
 
+def prompt() -> float:
+    """Seconds in which a command must end that was told to: one, on a machine that has nothing else to do."""
+    return 1.0 + os.getloadavg()[0] / (os.cpu_count() or 1)
+
+
 @dataclass(frozen=True)
 class Ran:
     """A command that ended. What it printed for people must never be a traceback, nor a line without a sender."""

@@ -10,9 +10,9 @@ import time
 import pytest
 
 from hydraflow import cli
+from tests.cli.conftest import prompt
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
-PROMPT = 1.0  # seconds
 
 
 def interrupt(hydraflow, process, number=signal.SIGINT):
@@ -20,7 +20,7 @@ def interrupt(hydraflow, process, number=signal.SIGINT):
     begun = time.monotonic()
     process.send_signal(number)
     ran = hydraflow.finish(process)
-    assert time.monotonic() - begun < PROMPT
+    assert time.monotonic() - begun < prompt()
     return ran
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hydraflow.core.planner import MIB, Lease, LeasePolicy, Planner
 from hydraflow.core.ranges import RangeSet
 
-POLICY = LeasePolicy(first=40, smallest=10, largest=100, seconds=4.0, patience=0.5)
+POLICY = LeasePolicy(first=40, smallest=10, least=2, largest=100, seconds=4.0, patience=0.5, grace=3.0)
 
 
 def planner(size: int | None = None, received: list[tuple[int, int]] | None = None, **options) -> Planner:
@@ -273,6 +273,61 @@ def test_no_split_without_gain(what, rate, leases):
     check(plan)
 
 
+def straggler(got: int, answered: float | None) -> Planner:
+    """One lease of 20 bytes runs since 0, where others have had 5 bytes a second."""
+    plan = busy(5.0, (got, 20), size=20)
+    plan.active[0].answered = answered
+    return plan
+
+
+def test_a_straggler_keeps_only_what_it_can_do():
+    plan = straggler(10, 0.0)  # 1/s, and 10 to go
+    assert span(plan.next(10.0, 4)) == (12, 20)
+    check(plan)
+
+
+@pytest.mark.parametrize(
+    ("what", "got", "answered"),
+    [
+        ("it has not been answered", 10, None),
+        ("it has just been answered", 3, 7.0),
+        ("it is not that slow", 13, 0.0),
+        ("it is not that slow since it was answered", 9, 4.0),
+        ("too little is left", 17, 0.0),
+    ],
+)
+def test_who_is_no_straggler(what, got, answered):
+    plan = straggler(got, answered)
+    assert plan.next(10.0, 4) is None, what
+    check(plan)
+
+
+@pytest.mark.parametrize(("trickle", "limit"), [(50_000.0, 14.0), (5_000.0, 16.0), (0.5, 14.0)])
+def test_nobody_waits_for_a_connection_that_trickles(trickle, limit):
+    """64 MiB over one connection that trickles and three that bring 2 MB/s each: 11.2 s for those three alone."""
+    rates, latency, step = (2e6, 2e6, 2e6, trickle), 0.1, 0.05
+    plan, now, requests = Planner(LeasePolicy()), 0.0, 0
+    plan.resolve(64 * MIB)
+    at_work: dict[Lease, int] = {}
+    # The last byte that a connection was asked for must come from it; how long it may be silent is not settled here.
+    while plan._missing or sum(lease.remaining for lease in plan.active) > 100_000:
+        for worker in set(range(4)) - set(at_work.values()):
+            lease = plan.next(now, 4)
+            if lease is not None:
+                at_work[lease] = worker
+                requests += 1
+        now += step
+        assert now < limit
+        for lease, worker in list(at_work.items()):
+            if now - lease.since > latency:
+                lease.answered = lease.answered or now
+                lease.position = min(lease.stop, lease.position + int(rates[worker] * step))
+            if not lease.remaining:
+                plan.finish(lease, now)
+                del at_work[lease]
+    assert requests < 60
+
+
 def test_a_lease_of_unknown_end_is_not_split():
     plan = planner()
     plan._rate = 3.0
@@ -364,4 +419,4 @@ def test_a_calm_transfer_needs_few_requests(size, workers, rate):
 
 def test_the_default_sizes_are_sane():
     policy = LeasePolicy()
-    assert 0 < policy.smallest <= policy.first <= policy.largest == 64 * MIB
+    assert 0 < policy.least <= policy.smallest <= policy.first <= policy.largest == 64 * MIB

@@ -248,3 +248,10 @@ def test_no_answer_is_taken_for_bytes_that_were_not_asked_for(status, fields, as
     if ask.stop is not None and admit(answer, ask, known(), now=0.0) is None:
         assert status == 206
         assert answer.get("content-range") in (f"bytes {ask.start}-{ask.stop - 1}/{total}" for total in (100, "*"))
+
+
+@pytest.mark.parametrize("ask", [Ask(0, 40), Ask(40, 80), Ask(40, 80, '"v1"')])
+def test_a_part_that_calls_itself_the_whole_is_never_taken_for_it(ask):
+    fields = (("content-range", f"bytes {ask.start}-{ask.stop - 1}/1000"), ("content-length", "40"), ("etag", '"v1"'))
+    verdict = introduce(Head(200, fields, "http://x/"), ask, url="http://x/", final_url="http://x/", now=0.0)
+    assert isinstance(verdict, Unranged)

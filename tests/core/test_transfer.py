@@ -174,6 +174,15 @@ def test_a_file_in_pieces():
     assert rig.transfer.requests == 6
 
 
+def test_the_planner_learns_when_an_answer_began():
+    rig = Rig().begin()
+    rig.now = 1.0
+    rig.head(partial(0, 40))
+    rig.now = 2.0
+    rig.head(partial(40, 55), 1)
+    assert [lease.answered for lease in rig.planner.active] == [1.0, 2.0]
+
+
 def test_a_small_file_needs_one_request():
     rig = Rig().begin().head(partial(0, 25, 25)).end()
     assert (rig.state, rig.transfer.requests) == (State.VERIFYING, 1)

@@ -29,7 +29,13 @@ def origin(origin: Origin) -> Iterator[Origin]:
 @pytest.fixture
 def settings() -> Settings:
     return hydraflow_settings.load(
-        threads=4, retry_delay=0.05, retry_delay_max=0.2, first_wait=1, max_wait=3, read_timeout=0.5, connect_timeout=2
+        threads=4,
+        retry_delay=0.05,
+        retry_delay_max=0.2,
+        first_wait=0.5,
+        max_wait=3,
+        read_timeout=0.3,
+        connect_timeout=2,
     )
 
 

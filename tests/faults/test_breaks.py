@@ -79,10 +79,10 @@ def test_stall_before_the_head(origin, url, front):
 
 def test_nothing_but_stalls(origin, url, front):
     rule = origin.when().stall(after=0)
-    front.settings = front.settings.model_copy(update={"max_wait": 1.5})
+    front.settings = front.settings.model_copy(update={"max_wait": 0.8})
     error = front.refuse(url, StalledError)
     assert rule.fired >= error.attempts >= 2  # requests that were under way together fail together
-    assert "0.5 s" in str(error)
+    assert "0.3 s" in str(error)
 
 
 def test_hang_up_before_the_head(origin, url, front):
@@ -121,7 +121,7 @@ def test_nobody_listens(front):
     begun = time.monotonic()
     error = front.refuse(f"http://127.0.0.1:{free_ports(1)[0]}/x", ConnectError)
     assert "refused" in str(error)
-    assert 0.3 < time.monotonic() - begun < 3
+    assert 0.1 < time.monotonic() - begun < 3
 
 
 def test_unknown_host(front):

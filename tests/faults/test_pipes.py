@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 import time
@@ -173,10 +174,11 @@ class TestDescriptor:
 
     def test_closed(self, url, settings):
         reading, writing = os.pipe()
-        os.close(reading)
-        os.close(writing)
+        far = fcntl.fcntl(writing, fcntl.F_DUPFD, 900)  # a number that nobody else gets
+        for fd in (reading, writing, far):
+            os.close(fd)
         with pytest.raises(SinkError):
-            pipe(url, writing, settings=settings)
+            pipe(url, far, settings=settings)
 
     def test_full_device(self, url, settings):
         fd = os.open("/dev/full", os.O_WRONLY)

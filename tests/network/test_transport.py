@@ -219,3 +219,8 @@ def test_libraries_do_not_log_our_urls_and_headers(origin, caplog) -> None:
         assert b"".join(stream) == DATA
     assert origin.requests()[0].headers["authorization"] == "Bearer SECRET"
     assert "SECRET" not in caplog.text
+
+
+def test_a_name_that_cannot_be_looked_up_is_a_clear_error() -> None:
+    with pytest.raises(errors.HydraError, match="host name"):
+        read("http://a..b/x")

@@ -6,7 +6,7 @@ import base64
 import hashlib
 from dataclasses import dataclass, replace
 from email.utils import formatdate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydraflow.core.retry import Failure, FailureKind
 from hydraflow.models import Digest, Head
@@ -225,7 +225,7 @@ def draw_traits(rng: Random) -> Traits:
     )
     if rng.random() < 1 / 3:
         return traits
-    vices = {
+    vices: dict[str, tuple[Any, ...]] = {
         "bears": (1, 2, 3),
         "pause": (0, 1, 5),
         "drop": (0.1, 0.5, 0.9),

@@ -126,6 +126,7 @@ def judge(job: Job) -> None:
     """It is done, and the output is one version, whole; or it failed for a reason, and nothing looks whole."""
     contents = [each.content for each in job.origin.versions]
     if job.error is None:
+        assert job.transfer is not None
         assert job.transfer.state is State.DONE
         assert job.output.result in contents
         assert job.claim is None or job.claim.digest == md5(job.output.result)
