@@ -149,7 +149,7 @@ class Origin:
             self._server.close()
             self._server = None
         # A connection accepted just now must get its task before it can be cut.
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
         for task, writer in list(self._writers.items()):
             _abort(writer)
             task.cancel()

@@ -80,7 +80,7 @@ def queue_of_readers(rng: Random) -> World:
         ranges=rng.random() < 0.7,
         bears=rng.choice((1, 2, 1000)),
         drop=rng.choice((0.0, 0.1, 0.3)),
-        unreachable=rng.choice((0.0, 0.2)),
+        unreachable=rng.choice((0.0, 0.05)),
         rate=3000.0,
     )
     before = None
