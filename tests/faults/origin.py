@@ -154,7 +154,11 @@ class Origin:
             _abort(writer)
             task.cancel()
         await asyncio.gather(*self._writers, return_exceptions=True)
-        await asyncio.sleep(0)
+        # What was accepted meanwhile becomes a connection of its own some turns of the loop later.
+        for _ in range(5):
+            await asyncio.sleep(0)
+            for writer in list(self._writers.values()):
+                _abort(writer)
 
     # A connection.
 
