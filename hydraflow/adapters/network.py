@@ -451,11 +451,20 @@ class DirectTransport(httpx.AsyncBaseTransport):
         return None
 
     def _give_back(self, origin: tuple[str, str, int], connection: _Connection, *, clean: bool) -> None:
+        self._sweep(time.monotonic())
         if clean:
             connection.idle_since = time.monotonic()
             self._idle.setdefault(origin, []).append(connection)
         else:
             connection.close()
+
+    def _sweep(self, now: float) -> None:
+        """Close what has idled too long: a program that meets many servers does not keep a connection to each."""
+        for origin, idle in list(self._idle.items()):
+            while idle and now - idle[0].idle_since >= _IDLE_SECONDS:  # the oldest is the first
+                idle.pop(0).close()
+            if not idle:
+                del self._idle[origin]
 
     async def _connect(self, scheme: str, host: str, port: int) -> _Connection:
         try:

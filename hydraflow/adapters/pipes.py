@@ -16,7 +16,7 @@ import select
 import stat
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -68,7 +68,7 @@ class DescriptorWriter:
 
     def __init__(self, fd: int, stopped: Callable[[], bool] = lambda: False) -> None:
         self._fd, self._owned, self._stopped = fd, False, stopped
-        with contextlib.suppress(OSError):
+        with _unless_gone():
             if stat.S_ISFIFO(os.fstat(fd).st_mode):
                 # A description of our own: making the caller's one non-blocking would change it for every process.
                 self._fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -211,7 +211,17 @@ def _unread(fd: int) -> int:
     return count[0]
 
 
+@contextlib.contextmanager
+def _unless_gone() -> Iterator[None]:
+    """Errors do not matter, but for the one that says that a pipe has no reader."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise _reader_error(error) from error
+
+
 def _reader_error(error: OSError) -> SinkError:
-    if error.errno == errno.EPIPE:
+    if error.errno in (errno.EPIPE, errno.ENXIO):
         return ReaderGoneError("the reader closed the pipe")
     return SinkError(f"cannot write the stream: {error.strerror}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,10 +20,18 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def origin(origin: Origin) -> Iterator[Origin]:
-    """The origin; clients that come in the very moment of its end are let in and cut off first."""
+    """The origin, which ends in order: clients may come in that very moment, or not take what is sent to them."""
     yield origin
     origin.pause()
-    time.sleep(0.01)
+    origin._call(_abort_all())
+
+
+async def _abort_all() -> None:
+    for _ in range(5):  # who has been accepted gets its transport
+        await asyncio.sleep(0)
+    for transport in list(asyncio.get_running_loop()._transports.values()):  # type: ignore[attr-defined]
+        transport.abort()
+    await asyncio.sleep(0)
 
 
 @pytest.fixture

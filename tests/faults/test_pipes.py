@@ -35,6 +35,13 @@ def read_all(fd: int) -> bytes:
         return file.read()
 
 
+def watch(writer: FifoWriter, reader: threading.Thread) -> None:
+    """Write, and when there is nothing more to write, look whether the reader is there."""
+    writer.write(memoryview(b"hello"))
+    reader.join()
+    writer.check()
+
+
 class TestFifo:
     @pytest.mark.parametrize("size", [0, 1, HOLD_BACK, HOLD_BACK + 1, 9 * MIB])
     def test_reader_after(self, origin, settings, tmp_path, reader, size):
@@ -78,6 +85,23 @@ class TestFifo:
             os.close(fd)
             assert got == [b"hello"]
             assert time.monotonic() - begun < 1
+
+    def test_reader_that_leaves_at_once(self, tmp_path):
+        """It is gone before the writer has let go of its own reading end."""
+        for turn in range(20):
+            path = tmp_path / str(turn)
+            writer = FifoWriter(path, 2.0)
+            fd = os.open(path, os.O_RDONLY)
+
+            def read_and_leave(fd=fd):
+                os.read(fd, 100)
+                os.close(fd)
+
+            thread = threading.Thread(target=read_and_leave)
+            thread.start()
+            with pytest.raises(ReaderGoneError):
+                watch(writer, thread)
+            writer.close(complete=False)
 
     def test_nobody_comes(self, url, settings, tmp_path):
         with pytest.raises(NoReaderError):
