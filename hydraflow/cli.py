@@ -87,6 +87,7 @@ class _Options:
     md5: str | None
     digest: str | None
     buffer: str | None
+    max_wait: str | None
     json: bool
     header: tuple[str, ...]
     no_resume: bool
@@ -117,6 +118,11 @@ class _Options:
     metavar="BYTES",
     help="Memory for streaming, e.g. 64MB.  [HYDRAFLOW_BUFFER, or threads × 5 MB]",
 )
+@click.option(
+    "--max-wait",
+    metavar="TIME",
+    help="Patience without a new byte: 90, 10m, 2h; 0 gives up at the first failure.  [HYDRAFLOW_MAX_WAIT, or 15m]",
+)
 @click.option("--json", is_flag=True, help="One JSON line per file on standard output.")
 @click.option("--header", multiple=True, metavar="'NAME: VALUE'", help="Add a request header (may be repeated).")
 @click.option("--no-resume", is_flag=True, help="Throw away what an earlier run left, and begin anew.")
@@ -142,7 +148,7 @@ def _perform(options: _Options) -> int:
     _check(options)
     if not options.stream and options.fifo is None:
         _check_names(options.urls)
-    settings = load(threads=options.threads, output=options.output, buffer=options.buffer)
+    settings = load(threads=options.threads, output=options.output, buffer=options.buffer, max_wait=options.max_wait)
     reporter = progress.choose(quiet=options.quiet, plain=options.no_ui)
     task = _Task(options, _digest(options), _headers(options.header), settings, reporter)
     try:

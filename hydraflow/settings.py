@@ -7,10 +7,12 @@ below.  `docs/configuration.md` and `hydraflow --help` are made from this class,
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ByteSize, Field, ValidationError
+from pydantic import BeforeValidator, ByteSize, Field, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from hydraflow.errors import ConfigurationError
@@ -18,11 +20,32 @@ from hydraflow.errors import ConfigurationError
 __all__ = ["Settings", "load"]
 
 MB = 1_000_000
-_Seconds = Annotated[float, Field(gt=0)]
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_TIME = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
+
+
+def _seconds(value: Any) -> Any:
+    """`90s`, `10m` and `1h30m` in seconds; numbers stay as they are."""
+    if not isinstance(value, str):
+        return value
+    text = "".join(value.lower().split())
+    if _TIME.fullmatch(text):
+        return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)([smhd])", text))
+    try:
+        return float(text)
+    except ValueError:
+        raise PydanticCustomError("time", "Input should be a time, such as 90, 10m or 2h") from None
+
+
+_Time = Annotated[float, BeforeValidator(_seconds), Field(allow_inf_nan=False)]
+_Seconds = Annotated[_Time, Field(gt=0)]
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. Sizes in bytes (`40MB` and `32MiB` are understood), times in seconds."""
+    """Everything that can be set.
+
+    Sizes in bytes (`40MB` and `32MiB` are understood), times in seconds (`10m` and `1h30m` are understood).
+    """
 
     model_config = SettingsConfigDict(env_prefix="HYDRAFLOW_", frozen=True, extra="forbid")
 
@@ -36,13 +59,15 @@ class Settings(BaseSettings):
     connect_timeout: _Seconds = Field(default=10.0, description="Longest wait for a connection, TLS included.")
     read_timeout: _Seconds = Field(default=30.0, description="Longest silence on a connection before it is given up.")
     first_wait: _Seconds = Field(
-        default=10.0, description="How long to go on trying while the server has never answered."
+        default=10.0, description="How long to go on trying while the server has never answered; at most max_wait."
     )
-    max_wait: _Seconds = Field(
-        default=600.0, description="How long to go on trying without a new byte, once the server has answered."
+    max_wait: Annotated[_Time, Field(ge=0)] = Field(
+        default=900.0, description="How long to go on trying without a new byte; 0 gives up at the first failure."
     )
     retry_delay: _Seconds = Field(default=0.5, description="First pause after a failure; doubles, with full jitter.")
-    retry_delay_max: _Seconds = Field(default=15.0, description="Longest pause between two tries.")
+    retry_delay_max: _Seconds = Field(
+        default=15.0, description="Longest pause between two tries; four times that if the server is overloaded."
+    )
     sync_bytes: ByteSize = Field(
         default=ByteSize(64 << 20), ge=MB, description="A checkpoint is made at least every so many bytes."
     )

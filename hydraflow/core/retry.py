@@ -26,11 +26,14 @@ from hydraflow.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Failure", "FailureKind", "GiveUp", "Policy", "Retry", "backoff", "decide", "error_for"]
+__all__ = ["Failure", "FailureKind", "GiveUp", "Policy", "Retry", "backoff", "decide", "error_for", "notice"]
 
 #: Statuses that may pass (RFC 9110 §15.5, §15.6; RFC 6585 §4; RFC 8470 §5.2), and those of CDNs for a faulty origin.
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504, 509, *range(520, 528), 529, 530})
+#: Those that ask for fewer requests.
+OVERLOADED = frozenset({429, 503})
 PROTOCOL_ATTEMPTS = 3  # a server that breaks the rules thrice in a row means it
+_RESPITE = 4
 
 
 class FailureKind(enum.Enum):
@@ -68,9 +71,9 @@ class Policy:
 
     Attributes:
         delay: seconds of the first pause; it doubles with each attempt.
-        delay_max: seconds of the longest pause, before a Retry-After.
-        first_wait: seconds of patience while the server has never answered.
-        max_wait: seconds of patience without a new byte, once it has.
+        delay_max: seconds of the longest pause, before a Retry-After; an overloaded server gets `_RESPITE` times that.
+        first_wait: seconds of patience while the server has never answered, at most `max_wait`.
+        max_wait: seconds of patience without a new byte, once it has; 0 for none.
         restarts: how often a transfer may begin anew.
     """
 
@@ -83,9 +86,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Ask again after `delay` seconds."""
+    """Ask again after `delay` seconds; `left` seconds of patience are left now."""
 
     delay: float
+    left: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +99,12 @@ class GiveUp:
     reason: str
 
 
-def backoff(policy: Policy, attempt: int, rng: Callable[[], float]) -> float:
+def backoff(policy: Policy, attempt: int, rng: Callable[[], float], *, longest: float | None = None) -> float:
     """Seconds to pause after the `attempt`-th failure in a row (from 1): exponential, with full jitter.
 
-    `rng` gives uniform random numbers in [0, 1).
+    `rng` gives uniform random numbers in [0, 1); `longest` overrides the policy's longest pause.
     """
-    longest = policy.delay * 2.0 ** min(attempt - 1, 64)
-    return rng() * min(policy.delay_max, longest)
+    return rng() * min(longest or policy.delay_max, policy.delay * 2.0 ** min(attempt - 1, 64))
 
 
 def decide(
@@ -121,17 +124,29 @@ def decide(
         return GiveUp("asking again would not help")
     if failure.kind is FailureKind.PROTOCOL and attempt >= PROTOCOL_ATTEMPTS:
         return GiveUp(f"{attempt} times in a row")
-    name, patience = ("max_wait", policy.max_wait) if answered else ("first_wait", policy.first_wait)
-    left = patience - quiet
-    asked = failure.retry_after or 0.0
-    delay = backoff(policy, attempt, rng)
-    if asked:
-        delay = max(asked, min(delay, left))  # a wait that fits is not spoilt by jitter
-    if delay <= left:
-        return Retry(delay)
+    name = "max_wait" if answered or policy.max_wait < policy.first_wait else "first_wait"
+    patience: float = getattr(policy, name)
+    left, asked = patience - quiet, failure.retry_after or 0.0
     if asked > left > 0:
         return GiveUp(f"the server asks to wait {asked:.0f} s, longer than {name} ({patience:g} s) allows")
-    return GiveUp(f"no new byte for {quiet:.0f} s, {name} is {patience:g} s")
+    if left <= 0:
+        return GiveUp(f"no new byte for {quiet:.0f} s, {name} is {patience:g} s" if patience else f"{name} is 0")
+    longest = policy.delay_max * (_RESPITE if failure.status in OVERLOADED else 1)
+    # Neither jitter nor a long pause spoils the last try: it is made when patience ends.
+    return Retry(max(asked, min(backoff(policy, attempt, rng, longest=longest), left)), left)
+
+
+def notice(failure: Failure, decision: Retry) -> str:
+    """What a person wants to know of a failure that is not the end: what happened, what comes, for how long."""
+    return f"{failure.message}; trying again in {decision.delay:.1f} s, giving up in {_span(decision.left)}"
+
+
+def _span(seconds: float) -> str:
+    """A length of time for people: `42 s`, `14 min 50 s`, `2 h 5 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 2:
+        return f"{round(seconds)} s"
+    return f"{minutes} min {rest} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 _TRANSFER_ERRORS = {

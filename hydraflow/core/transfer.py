@@ -454,7 +454,7 @@ class Transfer:
             return self._fail(retry.error_for(failure, self._attempts, self._terms.url, decision.reason), keep=True)
         self.retries += 1
         self._resting.append(now + decision.delay)
-        notice = Notice(f"{failure.message}; trying again in {decision.delay:.1f} s")
+        notice = Notice(retry.notice(failure, decision))
         if self._resumable:
             return [notice, *self._schedule(event, now)]
         if self.restarts >= self._terms.retry.restarts or not self._restartable():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 import time
 
@@ -59,6 +60,25 @@ def test_patience_spent(hydraflow, origin, data):
     assert ran.code == 4
     assert "max_wait is 0.5 s" in ran.error
     assert busy.fired > 1
+
+
+@pytest.mark.parametrize(("wait", "told"), [("0", "max_wait is 0)"), ("0.4s", "max_wait is 0.4 s)")])
+def test_patience_is_an_option(hydraflow, origin, data, wait, told):
+    url = origin.add("/x.bin", data)
+    busy = origin.when()
+    busy.status(503)
+    ran = hydraflow(url, "--max-wait", wait, environment={"HYDRAFLOW_MAX_WAIT": "1h", "HYDRAFLOW_FIRST_WAIT": "1h"})
+    assert ran.code == 4
+    assert told in ran.error
+    tries = [bool(re.match(r"x\.bin: .*; trying again in 0\.\d s, giving up in 0 s", line)) for line in ran.lines]
+    assert (busy.fired > 1) == any(tries) == (wait != "0")
+
+
+def test_what_is_no_time_is_refused(hydraflow, origin, data):
+    ran = hydraflow(origin.add("/x.bin", data), "--max-wait", "soon")
+    assert (ran.code, len(origin.ledger)) == (2, 0)
+    told = "error: max_wait: Input should be a time, such as 90, 10m or 2h, not 'soon'. See docs/configuration.md."
+    assert ran.error == told
 
 
 @pytest.mark.parametrize("given", ["--md5", "--digest", "#"])

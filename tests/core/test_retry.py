@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydraflow import errors
-from hydraflow.core.retry import Failure, FailureKind, GiveUp, Policy, Retry, backoff, decide, error_for
+from hydraflow.core.retry import Failure, FailureKind, GiveUp, Policy, Retry, backoff, decide, error_for, notice
 
 POLICY = Policy(delay=0.5, delay_max=30.0, first_wait=10.0, max_wait=600.0)
 URL = "http://h/x"
@@ -60,7 +60,8 @@ def test_statuses_that_will_not(code):
 
 @pytest.mark.parametrize("kind", [FailureKind.CONNECT, FailureKind.DROPPED, FailureKind.STALLED])
 def test_the_network_is_given_time_not_tries(kind):
-    assert decided(Failure(kind, "x"), attempt=10_000, quiet=500) == Retry(backoff(POLICY, 10_000, longest))
+    decision = decided(Failure(kind, "x"), attempt=10_000, quiet=500)
+    assert decision == Retry(backoff(POLICY, 10_000, longest), 100)
 
 
 def test_a_server_that_breaks_the_rules_gets_three_attempts():
@@ -69,23 +70,51 @@ def test_a_server_that_breaks_the_rules_gets_three_attempts():
     assert decided(broken, attempt=3) == GiveUp("3 times in a row")
 
 
+REFUSED = Failure(FailureKind.CONNECT, "refused")
+
+
 def test_patience_is_short_until_the_server_has_answered():
-    failure = Failure(FailureKind.CONNECT, "refused")
-    assert isinstance(decided(failure, quiet=9.4, answered=False), Retry)
-    assert decided(failure, quiet=9.6, answered=False) == GiveUp("no new byte for 10 s, first_wait is 10 s")
-    assert isinstance(decided(failure, quiet=9.6, answered=True), Retry)
-    assert decided(failure, quiet=599.6, answered=True) == GiveUp("no new byte for 600 s, max_wait is 600 s")
+    assert isinstance(decided(REFUSED, quiet=9.9, answered=False), Retry)
+    assert decided(REFUSED, quiet=10.2, answered=False) == GiveUp("no new byte for 10 s, first_wait is 10 s")
+    assert isinstance(decided(REFUSED, quiet=10.2, answered=True), Retry)
+    assert decided(REFUSED, quiet=600.0, answered=True) == GiveUp("no new byte for 600 s, max_wait is 600 s")
+
+
+def test_first_patience_is_never_the_longer_one():
+    hasty = replace(POLICY, max_wait=3.0)
+    assert isinstance(decided(REFUSED, quiet=2.9, answered=False, policy=hasty), Retry)
+    assert decided(REFUSED, quiet=3.0, answered=False, policy=hasty) == GiveUp("no new byte for 3 s, max_wait is 3 s")
+
+
+@pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.parametrize("failure", [REFUSED, Failure(FailureKind.DROPPED, "x"), status(503), status(429, 1.0)])
+@pytest.mark.parametrize("chance", [0.0, 0.5])
+def test_no_patience_at_all(answered, failure, chance):
+    none = replace(POLICY, max_wait=0.0)
+    assert decided(failure, answered=answered, policy=none, rng=lambda: chance) == GiveUp("max_wait is 0")
+
+
+def test_the_last_try_is_made_when_patience_ends():
+    """A pause that is too long is cut, or patience would end before its time."""
+    assert decided(REFUSED, attempt=9, quiet=599.0) == Retry(1.0, 1.0)
+    assert decided(REFUSED, attempt=9, quiet=9.5, answered=False) == Retry(0.5, 0.5)
+
+
+@pytest.mark.parametrize(("code", "cap"), [(429, 120), (503, 120), (500, 30), (502, 30), (504, 30)])
+def test_a_server_that_is_overloaded_gets_longer_pauses(code, cap):
+    assert decided(status(code), attempt=50).delay == pytest.approx(cap)
+    assert decided(status(code), attempt=1).delay == pytest.approx(0.5)
 
 
 def test_the_server_s_wish_is_a_floor():
-    assert decided(status(503, retry_after=7.0)) == Retry(7.0)
-    assert decided(status(503, retry_after=0.1)) == Retry(backoff(POLICY, 1, longest))
-    assert decided(status(503, retry_after=0.0)) == Retry(backoff(POLICY, 1, longest))
+    assert decided(status(503, retry_after=7.0)) == Retry(7.0, 600)
+    assert decided(status(503, retry_after=0.1)) == Retry(backoff(POLICY, 1, longest), 600)
+    assert decided(status(503, retry_after=0.0)) == Retry(backoff(POLICY, 1, longest), 600)
 
 
 def test_a_wish_that_fits_into_patience_is_kept_whatever_the_jitter():
-    assert decided(status(429, retry_after=2.0), attempt=9, quiet=597.0) == Retry(3.0)
-    assert decided(status(429, retry_after=3.0), attempt=9, quiet=597.0) == Retry(3.0)
+    assert decided(status(429, retry_after=2.0), attempt=9, quiet=597.0) == Retry(3.0, 3.0)
+    assert decided(status(429, retry_after=3.0), attempt=9, quiet=597.0) == Retry(3.0, 3.0)
 
 
 def test_a_wish_beyond_patience_is_explained():
@@ -106,6 +135,24 @@ def test_patience_that_is_over_stays_over(wish):
     assert decided(status(503, retry_after=wish), quiet=700.0) == GiveUp("no new byte for 700 s, max_wait is 600 s")
 
 
+@pytest.mark.parametrize(
+    ("left", "told"),
+    [
+        (0.3, "0 s"),
+        (42.4, "42 s"),
+        (119.4, "119 s"),
+        (119.6, "2 min 0 s"),
+        (889.0, "14 min 49 s"),
+        (7199.0, "119 min 59 s"),
+        (7200.0, "2 h 0 min"),
+        (100_000.0, "27 h 46 min"),
+    ],
+)
+def test_what_a_person_is_told(left, told):
+    said = notice(Failure(FailureKind.CONNECT, "cannot connect: refused"), Retry(0.44, left))
+    assert said == f"cannot connect: refused; trying again in 0.4 s, giving up in {told}"
+
+
 failures = st.builds(
     Failure,
     st.sampled_from(FailureKind),
@@ -121,7 +168,7 @@ def test_no_pause_outlasts_patience_or_undercuts_the_wish(failure, attempt, quie
     patience = POLICY.max_wait if answered else POLICY.first_wait
     decision = decided(failure, attempt=attempt, quiet=quiet, answered=answered, rng=lambda: chance)
     if isinstance(decision, Retry):
-        assert (failure.retry_after or 0.0) <= decision.delay <= patience - quiet
+        assert (failure.retry_after or 0.0) <= decision.delay <= decision.left == patience - quiet
     else:
         assert decision.reason
 
