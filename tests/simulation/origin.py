@@ -68,11 +68,6 @@ class Traits:
     outage: tuple[float, float] = (0.0, 0.0)
     status: int | None = None
 
-    @property
-    def told_apart(self) -> bool:
-        """A version is surely told from another by its validator."""
-        return self.etag == "strong" or self.date == "strong"
-
 
 @dataclass(slots=True)
 class Reply:
