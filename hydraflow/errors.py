@@ -167,7 +167,7 @@ class ResourceChangedError(HydraError):
     """The remote file was replaced while it was being transferred; `was` and `now` describe the two versions."""
 
     exit_code = 7
-    default_hint = "Run the same command again to fetch the new version."
+    default_hint = "Run the same command again; if it happens every time, fetch a file instead of streaming."
 
     def __init__(self, message: str, *, was: str, now: str, url: str | None = None, hint: str | None = None) -> None:
         super().__init__(message, url=url, hint=hint)

@@ -60,6 +60,10 @@ __all__ = [
 ]
 
 
+_FICKLE = 3  # restarts after which a file that changes again is fetched over one connection
+_DOUBTS = 3  # answers of another version, in a row, before a stream that cannot begin anew believes them
+
+
 class State(enum.Enum):
     """Where a transfer stands; see the picture above."""
 
@@ -254,7 +258,7 @@ class Transfer:
         self._divisible = False
         self._lent = False
         self._answered = False
-        self._attempts = self._broken = 0
+        self._attempts = self._broken = self._doubts = 0
         self._failed_at = now
         self._progress_at = now
         self._progress = 0
@@ -356,7 +360,7 @@ class Transfer:
             case Unranged(reason):
                 return self._ask_whole(event.lease, reason, now)
             case Changed(now=what):
-                return self._changed(what, now)
+                return self._changed(event.lease, what, now)
             case Facts(resource, empty):  # pragma: no branch - the last of four
                 return self._welcome(event, resource, now, empty=empty)
 
@@ -366,7 +370,7 @@ class Transfer:
         lease, known = event.lease, self._identity
         lease.answered = now
         if known is not None and not _is(known, resource):
-            return self._changed(f"{resource.validator}, {resource.size} bytes", now)
+            return self._changed(lease, f"{resource.validator}, {resource.size} bytes", now)
         if known is not None and not resource.ranges:
             # Not over what is there already: that may have been hashed.
             return self._ask_whole(lease, "the server does not answer ranges any more", now)
@@ -405,10 +409,11 @@ class Transfer:
                 failure = retry.Failure(retry.FailureKind.PROTOCOL, reason)
                 return [Drop(event.lease), *self._retry(LeaseFailed(event.lease, failure), now)]
             case Changed(now=what):
-                return self._changed(what, now)
+                return self._changed(event.lease, what, now)
             case None:  # pragma: no branch - the last of four
                 self._limiter.succeeded(now)
                 event.lease.answered = now
+                self._doubts = 0
                 return []
 
     # ── ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -479,18 +484,30 @@ class Transfer:
         """A failed request can be taken up where it ended: nothing has come yet, or pieces can be put together."""
         return self.resource is None or self._divisible
 
-    def _changed(self, what: str, now: float) -> list[Command]:
+    def _changed(self, lease: Lease, what: str, now: float) -> list[Command]:
         known = self._identity
         was = str(self.resource.validator if self.resource else known.validator if known else "unknown")
-        if self.restarts >= self._terms.retry.restarts or not self._restartable():
-            error = ResourceChangedError(
-                f"the remote file changed: it was {was}, now it is {what}", was=was, now=what, url=self._terms.url
-            )
-            return self._fail(error, keep=False)
+        if self.restarts < self._terms.retry.restarts and self._restartable():
+            return self._anew_as_changed(was, what, now)
+        if self._doubts < _DOUBTS:
+            self._doubts += 1
+            self._release(lease, now)
+            self._resting.append(now + retry.backoff(self._terms.retry, self._doubts, self._rng))
+            notice = Notice(f"an answer of another version came (was {was}, now {what}); asking again")
+            return [Drop(lease), notice, *self._schedule(Ticked(), now)]
+        error = ResourceChangedError(
+            f"the remote file changed: it was {was}, now it is {what}", was=was, now=what, url=self._terms.url
+        )
+        return self._fail(error, keep=False)
+
+    def _anew_as_changed(self, was: str, what: str, now: float) -> list[Command]:
         self.restarts += 1
+        # A file that goes on changing, or servers behind one name that differ: a single answer is of one version.
+        self._whole = self._whole or self.restarts >= _FICKLE
+        how = "starting anew over one connection" if self._whole else "starting anew"
         # Replicas that are not of one mind yet need time; the pauses of requests that are gone do not count any more.
         self._resting = [now + retry.backoff(self._terms.retry, self.restarts, self._rng)]
-        return [Notice(f"the remote file changed (was {was}, now {what}); starting anew"), *self._anew(now)]
+        return [Notice(f"the remote file changed (was {was}, now {what}); {how}"), *self._anew(now)]
 
     def _anew(self, now: float) -> list[Command]:
         """Throw everything away and ask again."""

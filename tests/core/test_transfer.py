@@ -476,19 +476,28 @@ def test_changed_on_the_way(answer):
 
 def test_a_file_that_goes_on_changing_is_asked_for_less_and_less_often():
     rig, pauses = fetching(policy=replace(PATIENCE, restarts=4)), []
-    for version in range(2, 6):
+    for version in range(2, 5):
         rig.head(partial(40, 55, etag=f'"v{version}"'), 1)
         pauses.append(rig.transfer.wake_at(rig.now) - rig.now)
         rig.now += pauses[-1]
-        rig.after(0.0).head(partial(0, 40, etag=f'"v{version}"'))
-    assert pauses == [0.5, 1.0, 2.0, 4.0]
+        rig.after(0.0)
+        if version < 4:
+            rig.head(partial(0, 40, etag=f'"v{version}"'))
+    assert pauses == [0.5, 1.0, 2.0]
+    # One answer is of one version, whatever the server does meanwhile.
+    assert rig.asks == [Ask()]
+    assert rig.said[-1].endswith("starting anew over one connection")
+    assert rig.head(whole(etag='"v9"')).end().state is State.VERIFYING
 
 
 def test_a_file_that_goes_on_changing_is_given_up():
-    rig = fetching()
+    rig = fetching(threads=1)
     for version in ("2", "3"):
-        rig.head(partial(40, 55, etag=f'"{version}"'), 1).after(8.0).head(partial(0, 40, etag=f'"{version}"'))
-    rig.head(partial(40, 55, etag='"4"'), 1)
+        rig.end().head(partial(40, 80, etag=f'"{version}"')).after(8.0).head(partial(0, 40, etag=f'"{version}"'))
+    rig.end()
+    for _ in range(3):
+        rig.head(partial(40, 80, etag='"4"')).after(8.0)
+    rig.head(partial(40, 80, etag='"4"'))
     error = rig.error(errors.ResourceChangedError, keep=False)
     assert (error.was, error.now) == ('"3"', '"4", 100 bytes')
     assert str(error) == 'the remote file changed: it was "3", now it is "4", 100 bytes'
@@ -497,8 +506,23 @@ def test_a_file_that_goes_on_changing_is_given_up():
 def test_a_stream_under_way_cannot_begin_anew():
     rig = fetching()
     rig.given = True
+    for _ in range(3):
+        rig.head(partial(40, 55, etag='"v2"'), 1)
+        assert (rig.state, rig.asks) == (State.FETCHING, [Ask(0, 40)])  # perhaps it was a replica that lags behind
+        rig.after(8.0)
+        assert rig.asks[1] == Ask(40, 55, '"v1"')
     rig.head(partial(40, 55, etag='"v2"'), 1)
     assert rig.error(errors.ResourceChangedError, keep=False).was == '"v1"'
+
+
+def test_a_stream_forgets_an_answer_of_another_version_when_a_right_one_comes():
+    rig = fetching()
+    rig.given = True
+    for _ in range(3):
+        for _ in range(3):
+            rig.head(partial(40, 55, etag='"v2"'), 1).after(8.0)
+        rig.head(partial(40, 55), 1)
+    assert (rig.state, rig.transfer.restarts) == (State.FETCHING, 0)
 
 
 def test_changes_do_not_wait_for_the_pauses_of_earlier_failures():
