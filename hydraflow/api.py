@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import dataclasses
 import io
 import os
 import threading
@@ -409,7 +410,7 @@ class Hydra:
         """
         if ahead < 1:
             raise ConfigurationError(f"ahead must be at least 1, not {ahead}")
-        settings = self._settings.model_copy(update={"buffer": self._settings.window // ahead})
+        settings = dataclasses.replace(self._settings, buffer=self._settings.window // ahead)
         waiting = collections.deque(_order(url, None, None, headers, None) for url in urls)
         running: collections.deque[AsyncByteStream] = collections.deque()
         try:

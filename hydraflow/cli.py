@@ -12,7 +12,7 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -61,10 +61,7 @@ class _Command(click.Command):
         _write(formatter, _EXAMPLES)
         with formatter.section("Settings from the environment (docs/configuration.md)"):
             formatter.write_dl(
-                [
-                    (f"HYDRAFLOW_{name.upper()}", field.description or "")
-                    for name, field in Settings.model_fields.items()
-                ]
+                [(f"HYDRAFLOW_{field.name.upper()}", field.metadata["meaning"]) for field in fields(Settings)]
             )
         _write(formatter, _EXIT_CODES)
 

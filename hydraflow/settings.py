@@ -2,91 +2,131 @@
 
 Precedence: arguments, then `HYDRAFLOW_*` variables, then a `.env` file named by `HYDRAFLOW_ENV_FILE`, then the defaults
 below.  `docs/configuration.md` and `hydraflow --help` are made from this class, and a test keeps them true.
+
+What people write in words (`10m`, `64MB`) is understood by `environment`, with pydantic-settings; that takes as long to
+import as all the rest of hydraflow, and is left alone where nobody has written anything.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
-import re
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import BeforeValidator, ByteSize, Field, ValidationError
-from pydantic_core import PydanticCustomError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from typing import Any, TypeVar
 
 from hydraflow.errors import ConfigurationError
 
 __all__ = ["Settings", "load"]
 
 MB = 1_000_000
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_TIME = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
+_PREFIX = "HYDRAFLOW_"
+_HINT = "See docs/configuration.md."
+T = TypeVar("T")
 
 
-def _seconds(value: Any) -> Any:
-    """`90s`, `10m` and `1h30m` in seconds; numbers stay as they are."""
-    if not isinstance(value, str):
-        return value
-    text = "".join(value.lower().split())
-    if _TIME.fullmatch(text):
-        return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)([smhd])", text))
-    try:
-        return float(text)
-    except ValueError:
-        raise PydanticCustomError("time", "Input should be a time, such as 90, 10m or 2h") from None
+def _setting(
+    default: T,
+    meaning: str,
+    *,
+    unit: str = "",
+    least: float = -math.inf,
+    above: float = -math.inf,
+    most: float = math.inf,
+) -> T:
+    bounds = {"unit": unit, "least": least, "above": above, "most": most}
+    return dataclasses.field(default=default, metadata={"meaning": meaning, **bounds})
 
 
-_Time = Annotated[float, BeforeValidator(_seconds), Field(allow_inf_nan=False)]
-_Seconds = Annotated[_Time, Field(gt=0)]
+def _seconds(default: float, meaning: str) -> float:
+    return _setting(default, meaning, unit="seconds", above=0)
 
 
-class Settings(BaseSettings):
-    """Everything that can be set.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that can be set. Sizes in bytes, times in seconds.
 
-    Sizes in bytes (`40MB` and `32MiB` are understood), times in seconds (`10m` and `1h30m` are understood).
+    Raises:
+        ConfigurationError: a value is not of its kind, or out of bounds.
     """
 
-    model_config = SettingsConfigDict(env_prefix="HYDRAFLOW_", frozen=True, extra="forbid")
+    threads: int = _setting(8, "Most connections used at a time, for one origin.", least=1, most=128)
+    output: Path = _setting(Path("download"), "Directory that files are written to.")
+    buffer: int | None = _setting(
+        None, "Memory for a stream's reorder window; default: threads × 5 MB.", unit="bytes", least=MB
+    )
+    connect_timeout: float = _seconds(10.0, "Longest wait for a connection, TLS included.")
+    read_timeout: float = _seconds(30.0, "Longest silence on a connection before it is given up.")
+    first_wait: float = _seconds(
+        10.0, "How long to go on trying while the server has never answered; at most max_wait."
+    )
+    max_wait: float = _setting(
+        900.0,
+        "How long to go on trying without a new byte; 0 gives up at the first failure.",
+        unit="seconds",
+        least=0,
+    )
+    retry_delay: float = _seconds(0.5, "First pause after a failure; doubles, with full jitter.")
+    retry_delay_max: float = _seconds(
+        15.0, "Longest pause between two tries; four times that if the server is overloaded."
+    )
+    sync_bytes: int = _setting(64 << 20, "A checkpoint is made at least every so many bytes.", unit="bytes", least=MB)
+    sync_interval: float = _seconds(0.5, "A checkpoint is made at least every so many seconds.")
+    open_timeout: float = _seconds(60.0, "Longest wait for a reader to open a named pipe.")
+    ca_file: Path | None = _setting(
+        None, "Certificates (PEM) to trust besides the usual ones, e.g. an institute's own authority."
+    )
+    client_cert: Path | None = _setting(
+        None, "Certificate (PEM, the key in the same file) to show to servers that ask for one."
+    )
+    http2: bool = _setting(default=False, meaning="Offer HTTP/2: good for many small files, slow for large ones.")
+    user_agent: str = _setting("", "User-Agent header; default: hydraflow/VERSION.")
 
-    threads: Annotated[int, Field(ge=1, le=128)] = Field(
-        default=8, description="Most connections used at a time, for one origin."
-    )
-    output: Path = Field(default=Path("download"), description="Directory that files are written to.")
-    buffer: ByteSize | None = Field(
-        default=None, ge=MB, description="Memory for a stream's reorder window; default: threads × 5 MB."
-    )
-    connect_timeout: _Seconds = Field(default=10.0, description="Longest wait for a connection, TLS included.")
-    read_timeout: _Seconds = Field(default=30.0, description="Longest silence on a connection before it is given up.")
-    first_wait: _Seconds = Field(
-        default=10.0, description="How long to go on trying while the server has never answered; at most max_wait."
-    )
-    max_wait: Annotated[_Time, Field(ge=0)] = Field(
-        default=900.0, description="How long to go on trying without a new byte; 0 gives up at the first failure."
-    )
-    retry_delay: _Seconds = Field(default=0.5, description="First pause after a failure; doubles, with full jitter.")
-    retry_delay_max: _Seconds = Field(
-        default=15.0, description="Longest pause between two tries; four times that if the server is overloaded."
-    )
-    sync_bytes: ByteSize = Field(
-        default=ByteSize(64 << 20), ge=MB, description="A checkpoint is made at least every so many bytes."
-    )
-    sync_interval: _Seconds = Field(default=0.5, description="A checkpoint is made at least every so many seconds.")
-    open_timeout: _Seconds = Field(default=60.0, description="Longest wait for a reader to open a named pipe.")
-    ca_file: Path | None = Field(
-        default=None,
-        description="Certificates (PEM) to trust besides the usual ones, e.g. an institute's own authority.",
-    )
-    client_cert: Path | None = Field(
-        default=None, description="Certificate (PEM, the key in the same file) to show to servers that ask for one."
-    )
-    http2: bool = Field(default=False, description="Offer HTTP/2: good for many small files, slow for large ones.")
-    user_agent: str = Field(default="", description="User-Agent header; default: hydraflow/VERSION.")
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check(field, getattr(self, field.name))
+
+    def model_copy(self, update: dict[str, Any]) -> Settings:
+        return dataclasses.replace(self, **update)
 
     @property
     def window(self) -> int:
         """Bytes of the reorder window."""
-        return int(self.buffer) if self.buffer is not None else self.threads * 5 * MB
+        return self.buffer if self.buffer is not None else self.threads * 5 * MB
+
+
+#: By annotation: the types that a value may have. An int does for a float; a bool is no number.
+_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "int | None": (int, type(None)),
+    "float": (float, int),
+    "Path": (Path,),
+    "Path | None": (Path, type(None)),
+    "bool": (bool,),
+    "str": (str,),
+}
+
+
+def _is_plain(field: dataclasses.Field[Any], value: object) -> bool:
+    """The value is of the field's type as it is; nothing has to be understood."""
+    types = _TYPES[str(field.type)]
+    return isinstance(value, types) and (bool in types or not isinstance(value, bool))
+
+
+def _check(field: dataclasses.Field[Any], value: Any) -> None:
+    if not _is_plain(field, value):
+        raise ConfigurationError(f"{field.name}: must be {field.type}, not {value!r}", hint=_HINT)
+    if isinstance(value, (int, float)):
+        least, above, most = (field.metadata[each] for each in ("least", "above", "most"))
+        wrong = (
+            f"at least {least:,}" if value < least
+            else f"more than {above:,}" if value <= above
+            else f"at most {most:,}" if value > most
+            else "a number" if not math.isfinite(value)
+            else ""
+        )  # fmt: skip
+        if wrong:
+            raise ConfigurationError(f"{field.name}: must be {wrong}, not {value!r}", hint=_HINT)
 
 
 def load(**arguments: Any) -> Settings:
@@ -96,12 +136,12 @@ def load(**arguments: Any) -> Settings:
         ConfigurationError: a value is not of its kind, or a name is unknown.
     """
     given = {name: value for name, value in arguments.items() if value is not None}
-    try:
-        return Settings(_env_file=os.environ.get("HYDRAFLOW_ENV_FILE"), **given)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"]) or "settings"
-        origin = name if name in given else f"HYDRAFLOW_{name.upper()}"
-        raise ConfigurationError(
-            f"{origin}: {first['msg']}, not {first.get('input')!r}", hint="See docs/configuration.md."
-        ) from None
+    known = {field.name: field for field in dataclasses.fields(Settings)}
+    if unknown := sorted(given.keys() - known.keys()):
+        raise ConfigurationError(f"there is no setting {unknown[0]!r}", hint=_HINT)
+    plain = all(_is_plain(known[name], value) for name, value in given.items())
+    if plain and not any(name.upper().startswith(_PREFIX) for name in os.environ):
+        return Settings(**given)
+    from hydraflow import environment
+
+    return environment.read(Settings, _PREFIX, given)

@@ -31,6 +31,7 @@ FLOORS = {
     "hydraflow.core.reorder": 2,
     "hydraflow.core.responses": 2,
     "hydraflow.core.transfer": 3,
+    "hydraflow.environment": 3,
     "hydraflow.settings": 4,
     "hydraflow.adapters": 0,
     "hydraflow.adapters.hashing": 5,

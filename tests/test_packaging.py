@@ -24,7 +24,7 @@ FRONTS = {
 }
 
 #: Parts of what is declared: their versions follow from it.
-PARTS = {"httpcore": "httpx", "pydantic": "pydantic-settings"}
+PARTS = {"pydantic": "pydantic-settings", "pydantic-core": "pydantic-settings"}
 
 
 def normal(name: str) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from hydraflow.errors import ConfigurationError
@@ -29,22 +33,22 @@ def test_times(written, seconds, monkeypatch):
     assert load().read_timeout == seconds
 
 
-@pytest.mark.parametrize("written", ["soon", "10 minutes", "1h30", "m", "1m30.s", "", "h1", "1e", "٣x"])
+@pytest.mark.parametrize("written", ["soon", "-5m", "10 minutes", "1h30", "m", "1m30.s", "", "h1", "1e", "٣x"])
 def test_what_is_no_time(written):
     with pytest.raises(ConfigurationError) as caught:
         load(max_wait=written)
     assert str(caught.value) == f"max_wait: Input should be a time, such as 90, 10m or 2h, not {written!r}"
 
 
-@pytest.mark.parametrize("written", ["inf", "nan", "-1", "-5m", float("inf")])
+@pytest.mark.parametrize("written", ["inf", "nan", "-1", float("inf")])
 def test_times_that_never_come(written):
-    with pytest.raises(ConfigurationError, match="max_wait: Input should be"):
+    with pytest.raises(ConfigurationError, match=r"max_wait: must be (at least 0|a number), not"):
         load(max_wait=written)
 
 
 def test_no_patience_is_a_choice_but_no_time_is_none():
-    assert Settings(max_wait="0").max_wait == 0
-    with pytest.raises(ConfigurationError, match="read_timeout: Input should be greater than 0"):
+    assert load(max_wait="0").max_wait == 0
+    with pytest.raises(ConfigurationError, match="read_timeout: must be more than 0, not 0"):
         load(read_timeout="0")
 
 
@@ -52,3 +56,59 @@ def test_patience_outlasts_an_outage_of_ten_minutes():
     settings = Settings()
     slowest = settings.read_timeout + settings.connect_timeout + settings.retry_delay_max
     assert settings.max_wait >= 600 + 2 * slowest
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"threads": 0}, "threads: must be at least 1, not 0"),
+        ({"threads": 129}, "threads: must be at most 128, not 129"),
+        ({"threads": "129"}, "threads: must be at most 128, not 129"),
+        ({"buffer": "20kB"}, "buffer: must be at least 1,000,000, not 20000"),
+        ({"read_timeout": 0}, "read_timeout: must be more than 0, not 0"),
+        ({"read_timeout": float("nan")}, "read_timeout: must be a number, not nan"),
+        ({"thread": 3}, "there is no setting 'thread'"),
+    ],
+)
+def test_out_of_bounds(given, message):
+    with pytest.raises(ConfigurationError) as caught:
+        load(**given)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("threads", True), ("threads", 2.5), ("output", "here"), ("http2", 1), ("user_agent", None)]
+)
+def test_a_value_of_another_kind(name, value):
+    with pytest.raises(ConfigurationError, match=f"{name}: must be"):
+        Settings(**{name: value})
+
+
+def test_words_are_understood_wherever_they_stand(tmp_path, monkeypatch):
+    file = tmp_path / "settings"
+    file.write_text("HYDRAFLOW_THREADS=3\nHYDRAFLOW_BUFFER=32MiB\nHYDRAFLOW_HTTP2=yes\n")
+    monkeypatch.setenv("HYDRAFLOW_ENV_FILE", str(file))
+    monkeypatch.setenv("hydraflow_threads", "5")
+    settings = load(http2=False, output="here")
+    assert settings == Settings(threads=5, buffer=32 << 20, http2=False, output=Path("here"))
+    assert {type(value) for value in (settings.threads, settings.buffer)} == {int}
+
+
+def test_an_unknown_name_in_the_file_is_an_error(tmp_path, monkeypatch):
+    file = tmp_path / "settings"
+    file.write_text("HYDRAFLOW_THREDS=3\n")
+    monkeypatch.setenv("HYDRAFLOW_ENV_FILE", str(file))
+    with pytest.raises(ConfigurationError, match=r"^HYDRAFLOW_THREDS: Extra inputs are not permitted"):
+        load()
+
+
+def test_a_variable_is_named_in_the_error(monkeypatch):
+    monkeypatch.setenv("HYDRAFLOW_THREADS", "300")
+    with pytest.raises(ConfigurationError, match=r"^HYDRAFLOW_THREADS: must be at most 128, not 300$"):
+        load()
+
+
+def test_what_nobody_wrote_in_words_costs_no_import():
+    program = "import sys; from hydraflow.settings import load; load(threads=4); print('pydantic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

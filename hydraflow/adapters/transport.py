@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import httpcore
 import httpx
 
 from hydraflow import __version__
@@ -299,13 +298,13 @@ class _border:  # noqa: N801 - reads as a statement
 
 
 _KINDS: tuple[tuple[tuple[type[BaseException], ...], FailureKind, str], ...] = (
-    ((httpx.ConnectTimeout, httpcore.ConnectTimeout), FailureKind.CONNECT, "no connection in time"),
-    ((httpx.ConnectError, httpcore.ConnectError, httpx.ProxyError), FailureKind.CONNECT, "cannot connect"),
+    ((httpx.ConnectTimeout,), FailureKind.CONNECT, "no connection in time"),
+    ((httpx.ConnectError, httpx.ProxyError), FailureKind.CONNECT, "cannot connect"),
     ((httpx.UnsupportedProtocol, httpx.InvalidURL), FailureKind.PROTOCOL, "bad URL"),
-    ((httpx.TimeoutException, httpcore.TimeoutException), FailureKind.STALLED, "no byte came in time"),
+    ((httpx.TimeoutException,), FailureKind.STALLED, "no byte came in time"),
     # A peer that closes too early is a protocol error to h11; to us it is a dropped connection, which can be resumed.
-    ((httpx.RemoteProtocolError, httpcore.RemoteProtocolError), FailureKind.DROPPED, "connection broke"),
-    ((httpx.TransportError, httpcore.NetworkError), FailureKind.DROPPED, "connection dropped"),
+    ((httpx.RemoteProtocolError,), FailureKind.DROPPED, "connection broke"),
+    ((httpx.TransportError,), FailureKind.DROPPED, "connection dropped"),
     ((httpx.StreamError, OSError), FailureKind.DROPPED, "connection dropped"),
 )
 

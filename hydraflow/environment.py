@@ -1,0 +1,89 @@
+"""Settings in words: what people write into options, `HYDRAFLOW_*` variables and files."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from typing import Annotated, Any, ClassVar, Protocol, TypeVar, get_type_hints
+
+from pydantic import BeforeValidator, ByteSize, ValidationError, create_model
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from hydraflow.errors import ConfigurationError
+
+__all__ = ["read"]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_TIME = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
+
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+T = TypeVar("T", bound=_Dataclass)
+
+
+def _seconds(value: Any) -> Any:
+    """`90s`, `10m` and `1h30m` in seconds; numbers stay as they are."""
+    if not isinstance(value, str):
+        return value
+    text = "".join(value.lower().split())
+    if _TIME.fullmatch(text):
+        return sum(float(number) * _UNITS[unit] for number, unit in re.findall(r"([\d.]+)([smhd])", text))
+    try:
+        return float(text)
+    except ValueError:
+        raise PydanticCustomError("time", "Input should be a time, such as 90, 10m or 2h") from None
+
+
+_BY_UNIT = {"seconds": Annotated[float, BeforeValidator(_seconds)], "bytes": ByteSize}
+
+
+def read(settings: type[T], prefix: str, given: dict[str, Any]) -> T:
+    """Settings from arguments, from variables that begin with `prefix`, and from the file that one of them names.
+
+    Args:
+        settings: a dataclass; the metadata `unit` of a field may be `seconds` or `bytes`.
+        prefix: in capitals; PREFIXENV_FILE names a file of `NAME=value` lines.
+        given: arguments, which go before all.
+
+    Raises:
+        ConfigurationError: a value is not of its kind, or out of bounds.
+    """
+    hints = get_type_hints(settings)
+    fields = dataclasses.fields(settings)
+    types: dict[str, Any] = {field.name: _BY_UNIT.get(field.metadata["unit"], hints[field.name]) for field in fields}
+
+    class Words(BaseSettings):
+        model_config = SettingsConfigDict(
+            env_prefix=prefix, env_file=os.environ.get(f"{prefix}ENV_FILE"), extra="forbid"
+        )
+
+    definitions: dict[str, Any] = {name: (kind | None, None) for name, kind in types.items()}
+    # What nobody has written is left to the dataclass: None stands for it, and is not asked for by name.
+    model = create_model("Settings", __base__=Words, **definitions)
+    try:
+        words = model(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise ConfigurationError(
+            f"{_named(name, given, prefix)}: {first['msg']}, not {first.get('input')!r}",
+            hint="See docs/configuration.md.",
+        ) from None
+    values = {name: getattr(words, name) for name in words.model_fields_set}
+    try:
+        return settings(
+            **{name: int(value) if isinstance(value, ByteSize) else value for name, value in values.items()}
+        )
+    except ConfigurationError as error:
+        name, _, rest = str(error).partition(":")
+        raise ConfigurationError(f"{_named(name, given, prefix)}:{rest}", hint=error.hint) from None
+
+
+def _named(name: str, given: dict[str, Any], prefix: str) -> str:
+    """As its author knows it: an argument, or a variable."""
+    return name if name in given else f"{prefix}{name.upper().removeprefix(prefix)}"
