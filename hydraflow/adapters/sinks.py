@@ -227,7 +227,6 @@ class StreamSink:
 
     def __init__(self, capacity: int) -> None:
         self._window = Window(max(capacity, 4 * HOLD_BACK))
-        self._ring = memoryview(bytearray(self._window.capacity))
         self._turn = threading.Condition()
         self._size: int | None = None
         self._given = self._frozen = False
@@ -253,7 +252,7 @@ class StreamSink:
             self._hasher = None if claim is None else integrity.hasher(claim.digest.algorithm)
 
     def cursor(self, position: int) -> Cursor:
-        return _RingCursor(self, position)
+        return _WindowCursor(self, position)
 
     def horizon(self) -> int | None:
         return self._window.horizon
@@ -285,8 +284,8 @@ class StreamSink:
             await self._wait_for_room()
         if self._hasher is None:
             return None
-        for begin, end in self._pieces():
-            self._hasher.update(self._ring[begin:end])
+        for piece in self._window.pieces(size):
+            self._hasher.update(piece)
         return self._hasher.hexdigest()
 
     async def commit(self, size: int, resource: Resource) -> None:
@@ -305,14 +304,15 @@ class StreamSink:
             self._turn.notify_all()
 
     async def room(self, position: int, limit: int) -> memoryview:
-        """Memory in the ring for bytes at `position`."""
-        while not (count := self._window.room(position)):
+        """Memory in the window for bytes at `position`."""
+        while True:
+            with self._turn:
+                if view := self._window.room(position, limit):
+                    return view
             await self._wait_for_room()
-        slot = self._window.slot(position)
-        return self._ring[slot : slot + min(count, limit)]
 
     def add(self, start: int, stop: int) -> None:
-        """Bytes `[start, stop)` have arrived in the ring."""
+        """Bytes `[start, stop)` have arrived in the window's memory."""
         with self._turn:
             if self._window.add(start, stop):
                 self._turn.notify_all()
@@ -334,13 +334,6 @@ class StreamSink:
         end = self._window.ready if self._size is None else self._size
         return min(self._window.ready, max(self._window.head, end - HOLD_BACK))
 
-    def _pieces(self) -> list[tuple[int, int]]:
-        """Ring indices of what is withheld, in order."""
-        capacity, begin = self._window.capacity, self._window.slot(self._window.head)
-        count = self._window.ready - self._window.head
-        first = min(count, capacity - begin)
-        return [(begin, begin + first), (0, count - first)]
-
     # ── the reader's side ────────────────────────────────────────────────────────────────────────────────────────────
 
     def take(self, most: int, timeout: float | None = None) -> memoryview | None:
@@ -354,13 +347,12 @@ class StreamSink:
         """
         with self._turn:
             if not self._turn.wait_for(lambda: self._available() or self._ended, timeout):
-                return self._ring[:0]
+                return memoryview(b"")
             if self._error is not None:
                 raise self._error
             if not self._available():
                 return None
-            begin, end = self._window.leave(self._limit())
-            view = self._ring[begin : min(end, begin + most)]
+            view = self._window.next(min(self._limit(), self._window.head + most))
             hasher = self._hasher
             self._given = True
         if hasher is not None:
@@ -383,7 +375,7 @@ class StreamSink:
         return not self._frozen and self._window.head < self._limit()
 
 
-class _RingCursor:
+class _WindowCursor:
     def __init__(self, sink: StreamSink, position: int) -> None:
         self._sink, self._position = sink, position
 

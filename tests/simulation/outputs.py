@@ -110,7 +110,7 @@ class FileOutput:
 
 
 class StreamOutput:
-    """A ring buffer and its reader, who never sees the last `hold_back` bytes before they are verified."""
+    """A window and its reader, who never sees the last `hold_back` bytes before they are verified."""
 
     def __init__(self, capacity: int, hold_back: int) -> None:
         self._capacity, self._hold_back = capacity, hold_back
@@ -123,8 +123,7 @@ class StreamOutput:
 
     def _clear(self) -> None:
         self.written = RangeSet()
-        self._window = Window(self._capacity)
-        self._ring = bytearray(self._capacity)
+        self._window = Window(self._capacity, block=100)
         self._size: int | None = None
         self._hashing = self._verified = False
 
@@ -136,22 +135,19 @@ class StreamOutput:
         self._hashing = claim is not None
 
     def room(self, offset: int) -> int:
-        return self._window.room(offset)
+        return len(self._window.room(offset, self._capacity))
 
     def write(self, offset: int, data: bytes) -> None:
-        slot = self._window.slot(offset)
-        self._ring[slot : slot + len(data)] = data
-        assert len(self._ring) == self._capacity, "written past the ring's end"
+        self._window.room(offset, len(data))[:] = data
         self._window.add(offset, offset + len(data))
         self.written.add(offset, offset + len(data))
 
     def take(self, most: int) -> bool:
         """The reader takes what it may; True if it got anything."""
-        begin, end = self._window.leave(self._limit())
-        end = min(end, begin + most)
-        self.read += self._ring[begin:end]
-        self._window.consume(end - begin)
-        return end > begin
+        view = self._window.next(min(self._limit(), self._window.head + most))
+        self.read += view
+        self._window.consume(len(view))
+        return bool(view)
 
     def _limit(self) -> int:
         if self._verified:
@@ -174,7 +170,7 @@ class StreamOutput:
             return None
         if not self._hashing:
             return (None,)
-        held = bytes(self._ring[self._window.slot(each)] for each in range(self._window.head, size))
+        held = b"".join(self._window.pieces(size))
         return (hashlib.md5(bytes(self.read) + held).hexdigest(),)
 
     def commit(self, size: int) -> bool:
