@@ -21,7 +21,7 @@ from hydraflow.core.ranges import RangeSet
 
 __all__ = ["Window"]
 
-_BLOCK = 256 << 10
+_BLOCK = 1 << 20
 
 
 class Window:
