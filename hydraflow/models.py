@@ -141,9 +141,14 @@ class Validator:
         return self.etag if self.etag is not None and not self.etag.startswith("W/") else None
 
     @property
+    def strong(self) -> bool:
+        """It tells any two versions apart: a strong tag, or a date that is as good as one."""
+        return self.strong_etag is not None or self.date_is_strong
+
+    @property
     def if_range(self) -> str | None:
-        """The value for `If-Range` (RFC 9110 §13.1.5), or None where no strong validator is known."""
-        return self.strong_etag or (self.last_modified if self.date_is_strong else None)
+        """The value for `If-Range` (RFC 9110 §13.1.5): a strong tag, or a strong date where there is no tag at all."""
+        return self.strong_etag or (self.last_modified if self.date_is_strong and self.etag is None else None)
 
     def __str__(self) -> str:
         return self.etag or self.last_modified or "no validator"
@@ -182,6 +187,7 @@ class Resource:
         media_type: Content-Type without parameters.
         framed: the end of the body can be told from a broken connection.
         http_version: of the answer, e.g. `HTTP/1.1`.
+        encoding: Content-Encoding, which is asked not to be there and is never undone; None for plain bytes.
     """
 
     url: str
@@ -193,6 +199,7 @@ class Resource:
     media_type: str | None = None
     framed: bool = True
     http_version: str = "HTTP/1.1"
+    encoding: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Whatever a server sends, nothing here raises, except where it says so: a field t
 from __future__ import annotations
 
 import base64
+import enum
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,15 +16,19 @@ from hydraflow.errors import RemoteProtocolError
 from hydraflow.models import Claim, Digest, DigestSource, Head, Validator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = [
     "MAX_SIZE",
     "ContentRange",
+    "Likeness",
     "ambiguous_md5",
     "claims",
+    "compare",
+    "content_encoding",
     "content_length",
     "content_range",
+    "contradict",
     "http_date",
     "is_etag",
     "media_type",
@@ -151,37 +156,68 @@ def is_etag(value: str) -> bool:
     return _ETAG.fullmatch(value) is not None
 
 
+#: Seconds by which Date must be later than Last-Modified. One would do if both came from the same clock, which nobody
+#: knows of a file server behind a web server; so it is a minute, as RFC 7232 §2.2.2 had it.
+_SETTLED = 60
+
+
 def validator(head: Head) -> Validator:
     """What the answer says of its version; malformed fields count as absent.
 
-    Last-Modified is a strong validator if the origin's Date is at least one second later (RFC 9110 §8.8.2.2).
+    Last-Modified is a strong validator if it was old enough when the origin answered (RFC 9110 §8.8.2.2).
     """
     etag, modified = head.get("etag"), head.get("last-modified")
     changed, date = http_date(modified), http_date(head.get("date"))
     return Validator(
         etag=etag if etag is not None and is_etag(etag) else None,
         last_modified=None if changed is None else modified,
-        date_is_strong=changed is not None and date is not None and date - changed >= 1,
+        date_is_strong=changed is not None and date is not None and date - changed >= _SETTLED,
     )
 
 
-def same_version(was: Validator, now: Validator) -> bool:
-    """The two may be of one version of a resource, by all that they have in common.
+class Likeness(enum.Enum):
+    """What two validators say of the versions that they came with."""
 
-    Two strong tags decide alone (RFC 9110 §8.8.3.2).  One strong tag against none, or against a weak one, needs the
-    same modification date as well.  Where neither is strong, what both sides have must agree.
+    SAME = "same"  # proved
+    OTHER = "other"  # proved
+    UNKNOWN = "unknown"
+
+
+def compare(was: Validator, now: Validator) -> Likeness:
+    """Compare the validator of an earlier answer with that of a later one.
+
+    Two strong tags decide alone (RFC 9110 §8.8.3.2).  Otherwise any difference shows another version, and an equal
+    modification date proves the same one if it was a strong validator in the earlier answer: a date that was settled
+    only later may stand for two versions of one second.
     """
     if was.strong_etag and now.strong_etag:
-        return was.strong_etag == now.strong_etag
-    tags_agree = None in (was.etag, now.etag) or _opaque(was) == _opaque(now)
-    if was.strong_etag or now.strong_etag:
-        return tags_agree and was.last_modified is not None and was.last_modified == now.last_modified
-    dates_agree = None in (was.last_modified, now.last_modified) or was.last_modified == now.last_modified
-    return tags_agree and dates_agree
+        return Likeness.SAME if was.strong_etag == now.strong_etag else Likeness.OTHER
+    if _differ(_opaque(was), _opaque(now)) or _differ(was.last_modified, now.last_modified):
+        return Likeness.OTHER
+    dated = was.date_is_strong and now.last_modified is not None
+    return Likeness.SAME if dated else Likeness.UNKNOWN
 
 
-def _opaque(of: Validator) -> str:
-    return (of.etag or "").removeprefix("W/")
+def same_version(was: Validator, now: Validator) -> bool:
+    """The two may be of one version of a resource: nothing shows the contrary."""
+    return compare(was, now) is not Likeness.OTHER
+
+
+def _differ(one: str | None, two: str | None) -> bool:
+    return None not in (one, two) and one != two
+
+
+def _opaque(of: Validator) -> str | None:
+    return None if of.etag is None else of.etag.removeprefix("W/")
+
+
+# ── content coding ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def content_encoding(head: Head) -> str | None:
+    """The codings of the representation (RFC 9110 §8.4) in lower case; None for plain bytes."""
+    text = (head.get("content-encoding") or "").strip(" \t").lower()
+    return None if text in ("", "identity") else text
 
 
 # ── media type ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -205,6 +241,12 @@ _GOOG_ALGORITHMS = ("md5", "crc32c")
 def claims(head: Head) -> tuple[Claim, ...]:
     """Digests that the server announces for the whole file, most trusted first."""
     return (*_goog_hash(head), *_content_md5(head), *_s3_etag(head))
+
+
+def contradict(one: Iterable[Claim], two: Iterable[Claim]) -> bool:
+    """One source promises two different digests of one algorithm: these are claims about two versions."""
+    promised = {(claim.source, claim.digest.algorithm): claim.digest for claim in one}
+    return any(promised.get((claim.source, claim.digest.algorithm), claim.digest) != claim.digest for claim in two)
 
 
 def ambiguous_md5(head: Head) -> bool:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hydraflow.core import headers
-from hydraflow.core.headers import same_version
+from hydraflow.core.headers import ContentRange, Likeness
 from hydraflow.core.retry import Failure, FailureKind
 from hydraflow.errors import RemoteProtocolError
 from hydraflow.models import Head, Resource, Validator
 
-__all__ = ["Ask", "Changed", "Facts", "Refused", "Unranged", "admit", "introduce", "same_version"]
+__all__ = ["Ask", "Changed", "Facts", "Refused", "Unranged", "admit", "introduce"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def _introduce(head: Head, ask: Ask, url: str, final_url: str, now: float) -> Fa
             return Refused(Failure(FailureKind.PROTOCOL, "a multipart/byteranges body was not asked for"))
         return Facts(_resource(head, url, final_url, length, ranges=False), empty=length == 0)
     if head.status == 206 and ask.stop is not None:
-        return _introduce_part(head, ask, ask.stop, url, final_url, length)
+        return _introduce_part(head, ask, ask.stop, url, final_url)
     if head.status == 416 and ask.stop is not None:
         part = headers.content_range(head.get("content-range"))
         if ask.start:
@@ -89,18 +89,15 @@ def _introduce(head: Head, ask: Ask, url: str, final_url: str, now: float) -> Fa
     return Refused(_status(head, now))
 
 
-def _introduce_part(
-    head: Head, ask: Ask, stop: int, url: str, final_url: str, length: int | None
-) -> Facts | Unranged | Refused:
-    part = headers.content_range(head.get("content-range"))
-    if part is None or part.start is None or part.stop is None:
+def _introduce_part(head: Head, ask: Ask, stop: int, url: str, final_url: str) -> Facts | Unranged | Refused:
+    part = _range(head)
+    if part is None:
         return Refused(_wrong(head, "no valid Content-Range"))
     if part.total is None:
         return Unranged("the server does not tell the size in Content-Range")
-    if part.start != ask.start or part.stop != min(stop, part.total):
-        return Refused(_wrong(head, f"asked for bytes {ask.start}-{stop - 1}"))
-    if length is not None and length != part.stop - part.start:
-        return Refused(_wrong(head, f"Content-Length is {length}"))
+    misfit = _misfit(head, ask.start, min(stop, part.total), part)
+    if misfit is not None:
+        return misfit
     return Facts(_resource(head, url, final_url, part.total, ranges=True))
 
 
@@ -112,24 +109,57 @@ def admit(head: Head, ask: Ask, resource: Resource, *, now: float) -> Unranged |
             return _instead(ask, headers.validator(head), None)
         return Refused(Failure(FailureKind.PROTOCOL, "the server stopped answering range requests"))
     if head.status == 416:
-        return Changed("a shorter file")
+        return _shrunk(head, resource)
     if head.status != 206:
         return Refused(_status(head, now))
-    part = headers.content_range(head.get("content-range"))
-    if part is None or part.start is None or part.stop is None:
+    part = _range(head)
+    if part is None:
         return Refused(_wrong(head, "no valid Content-Range"))
+    return _another(head, part.total, resource) or _misfit(head, ask.start, ask.stop, part)
+
+
+def _shrunk(head: Head, resource: Resource) -> Changed | Refused:
+    """What it means that the file does not reach as far as it was said to (RFC 9110 §15.5.17)."""
+    part = headers.content_range(head.get("content-range"))
+    if part is not None and part.total == resource.size:
+        return Refused(_wrong(head, "the range is inside of the file"))
+    return Changed("a shorter file" if part is None else f"{part.total} bytes")
+
+
+def _another(head: Head, total: int | None, resource: Resource) -> Unranged | Changed | None:
+    """What speaks against the part being one of the resource as it is known."""
     seen = headers.validator(head)
-    if part.total not in (None, resource.size) or not same_version(resource.validator, seen):
-        return Changed(_describe(seen, part.total))
-    if part.start != ask.start or part.stop != ask.stop:
-        return Refused(_wrong(head, f"asked for bytes {ask.start}-{ask.stop - 1}"))
+    likeness = headers.compare(resource.validator, seen)
+    if total not in (None, resource.size) or likeness is Likeness.OTHER:
+        return Changed(_describe(seen, total))
+    if headers.content_encoding(head) != resource.encoding:
+        return Changed(f"{_describe(seen, total)}, encoded as {headers.content_encoding(head) or 'plain bytes'}")
+    if headers.contradict(resource.claims, headers.claims(head)):
+        return Changed(f"{_describe(seen, total)}, with another digest")
+    if likeness is Likeness.UNKNOWN and resource.validator.strong:
+        # If-Range may have been overlooked, and then these bytes may be of any version.
+        return Unranged("the server does not tell of which version its parts are")
+    return None
+
+
+def _misfit(head: Head, start: int, stop: int, part: ContentRange) -> Refused | None:
+    """The part is not `[start, stop)`, or the body is not the part."""
+    if part.start != start or part.stop != stop:
+        return Refused(_wrong(head, f"asked for bytes {start}-{stop - 1}"))
     try:
         length = headers.content_length(head)
     except RemoteProtocolError as error:
         return Refused(Failure(FailureKind.PROTOCOL, str(error)))
-    if length is not None and length != part.stop - part.start:
+    if length is not None and length != stop - start:
         return Refused(_wrong(head, f"Content-Length is {length}"))
     return None
+
+
+def _range(head: Head) -> ContentRange | None:
+    """The range that a 206 holds; None if that is not one range of bytes (RFC 9110 §15.3.7.1)."""
+    part = headers.content_range(head.get("content-range"))
+    several = headers.media_type(head) == "multipart/byteranges"
+    return None if part is None or part.start is None or several else part
 
 
 def _instead(ask: Ask, seen: Validator, size: int | None) -> Unranged | Changed:
@@ -150,6 +180,7 @@ def _resource(head: Head, url: str, final_url: str, size: int | None, *, ranges:
         media_type=headers.media_type(head),
         framed=size is not None or head.http_version == "HTTP/2" or head.get("transfer-encoding") is not None,
         http_version=head.http_version,
+        encoding=headers.content_encoding(head),
     )
 
 

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from hydraflow.core import integrity, responses, retry
+from hydraflow.core import headers, integrity, responses, retry
 from hydraflow.core.journal import Identity
 from hydraflow.core.limiter import Limiter
 from hydraflow.core.planner import Lease, Planner
@@ -316,7 +316,7 @@ class Transfer:
             return self._schedule(event, now)
         if not event.durable:
             return [Reset(), *self._schedule(event, now)]  # the version that its journal names may be gone
-        if identity.validator.if_range is None and self._terms.claim is None and not identity.claims:
+        if not identity.validator.strong and self._terms.claim is None and not identity.claims:
             return [
                 Notice("what an earlier run left cannot be trusted (no strong validator, no digest); starting anew"),
                 Reset(),
@@ -374,14 +374,15 @@ class Transfer:
         if known is not None and not resource.ranges:
             # Not over what is there already: that may have been hashed.
             return self._ask_whole(lease, "the server does not answer ranges any more", now)
-        claims = (*resource.claims, *event.claims)
-        told_apart = resource.validator.if_range or integrity.choose(self._terms.claim, claims)
+        # What an earlier run was promised holds for this version too.
+        claims = (*resource.claims, *event.claims, *(known.claims if known is not None else ()))
+        divisible = self._told_apart(resource, claims)
         in_one = lease.start == 0 and (lease.stop is None or resource.size is None or lease.stop >= resource.size)
-        if resource.ranges and not told_apart and not in_one:
+        if resource.ranges and not divisible and not in_one:
             return self._ask_whole(lease, "the server gives no strong validator", now)
         commands = self._adopt(resource, claims)
         self.state = State.FETCHING
-        self._divisible = resource.ranges and bool(told_apart)
+        self._divisible = divisible
         if not resource.ranges:
             lease.stop = resource.size
         if resource.size is not None and known is None:
@@ -389,6 +390,14 @@ class Transfer:
         if empty:
             return [*commands, Drop(lease), *self._end(lease, now)]
         return [*commands, *self._schedule(event, now)]
+
+    def _told_apart(self, resource: Resource, claims: tuple[Claim, ...]) -> bool:
+        """Pieces of two versions can be told apart, so that the file can be fetched in pieces."""
+        known = self._identity
+        # What an earlier run left under a weaker validator is of this version only if a digest says so in the end.
+        strong = resource.validator.strong and (known is None or _is_surely(known, resource))
+        in_the_end = integrity.choose(self._terms.claim, claims) is not None
+        return resource.ranges and (strong or in_the_end)
 
     def _ask_whole(self, lease: Lease, reason: str, now: float) -> list[Command]:
         self._whole = True
@@ -620,8 +629,17 @@ class Transfer:
 
 
 def _is(known: Identity, resource: Resource) -> bool:
-    """The resource is the version that the checkpoint was made of, as far as anybody can tell."""
-    return resource.size == known.size and responses.same_version(known.validator, resource.validator)
+    """The resource may be the version that the checkpoint was made of: nothing shows the contrary."""
+    return (
+        resource.size == known.size
+        and headers.same_version(known.validator, resource.validator)
+        and not headers.contradict(known.claims, resource.claims)
+    )
+
+
+def _is_surely(known: Identity, resource: Resource) -> bool:
+    """The resource is the version that the checkpoint was made of."""
+    return headers.compare(known.validator, resource.validator) is headers.Likeness.SAME
 
 
 def _remembered(identity: Identity, url: str) -> Resource:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydraflow.core import headers
-from hydraflow.core.headers import ContentRange
+from hydraflow.core.headers import ContentRange, Likeness
 from hydraflow.errors import RemoteProtocolError
 from hydraflow.models import Claim, Digest, DigestSource, Head, Validator
 
@@ -248,7 +248,8 @@ def test_two_tags_are_none():
 @pytest.mark.parametrize(
     ("date", "strong"),
     [
-        ("Sun, 06 Nov 1994 08:49:38 GMT", True),
+        ("Sun, 06 Nov 1994 08:50:37 GMT", True),
+        ("Sun, 06 Nov 1994 08:50:36 GMT", False),
         ("Sun Nov  6 09:49:37 1994", True),
         (MOMENT, False),
         ("Sun, 06 Nov 1994 08:49:36 GMT", False),
@@ -256,7 +257,7 @@ def test_two_tags_are_none():
         (None, False),
     ],
 )
-def test_a_modification_date_is_strong_one_second_later(date, strong):
+def test_a_modification_date_is_strong_one_minute_later(date, strong):
     lines = [("last-modified", MOMENT)] + ([] if date is None else [("date", date)])
     assert headers.validator(head(*lines)) == Validator(None, MOMENT, date_is_strong=strong)
 
@@ -266,42 +267,71 @@ def test_a_malformed_modification_date_is_dropped():
 
 
 T1, T2 = MOMENT, "Sun, 06 Nov 1994 08:49:38 GMT"
+SAME, OTHER, UNKNOWN = Likeness
+SETTLED = Validator(None, T1, date_is_strong=True)
 
 
 @pytest.mark.parametrize(
-    ("one", "two", "same"),
+    ("one", "two", "likeness"),
     [
         # Two strong tags decide alone.
-        (Validator('"a"'), Validator('"a"'), True),
-        (Validator('"a"'), Validator('"b"'), False),
-        (Validator('"a"', T1), Validator('"a"', T2), True),
-        (Validator('"a"', T1), Validator('"b"', T1), False),
-        # One strong tag needs the date.
-        (Validator('"a"'), Validator(), False),
-        (Validator('"a"', T1), Validator(), False),
-        (Validator('"a"'), Validator(None, T1), False),
-        (Validator('"a"', T1), Validator(None, T1), True),
-        (Validator('"a"', T1), Validator(None, T2), False),
-        (Validator('"a"'), Validator('W/"a"'), False),
-        (Validator('"a"', T1), Validator('W/"a"', T1), True),
-        (Validator('"a"', T1), Validator('W/"b"', T1), False),
-        (Validator('"a"', T1), Validator('W/"a"', T2), False),
-        # None is strong: what both have must agree.
-        (Validator(), Validator(), True),
-        (Validator('W/"a"'), Validator('W/"a"'), True),
-        (Validator('W/"a"'), Validator('W/"b"'), False),
-        (Validator('W/"a"'), Validator(), True),
-        (Validator('W/"a"', T1), Validator('W/"a"', T2), False),
-        (Validator('W/"a"', T1), Validator(None, T1), True),
-        (Validator(None, T1), Validator(None, T1), True),
-        (Validator(None, T1), Validator(None, T2), False),
-        (Validator(None, T1), Validator(), True),
-        (Validator('W/"a"'), Validator(None, T1), True),
+        (Validator('"a"'), Validator('"a"'), SAME),
+        (Validator('"a"'), Validator('"b"'), OTHER),
+        (Validator('"a"', T1), Validator('"a"', T2), SAME),
+        (Validator('"a"', T1), Validator('"b"', T1), OTHER),
+        (Validator('"a"', T1, date_is_strong=True), Validator('"b"', T1, date_is_strong=True), OTHER),
+        # One strong tag alone proves nothing.
+        (Validator('"a"'), Validator(), UNKNOWN),
+        (Validator('"a"', T1), Validator(), UNKNOWN),
+        (Validator('"a"'), Validator(None, T1), UNKNOWN),
+        (Validator('"a"', T1), Validator(None, T1), UNKNOWN),
+        (Validator('"a"', T1), Validator(None, T2), OTHER),
+        (Validator('"a"'), Validator('W/"a"'), UNKNOWN),
+        (Validator('"a"', T1), Validator('W/"b"', T1), OTHER),
+        (Validator('"a"', T1), Validator('W/"a"', T2), OTHER),
+        # None is strong: what both have must agree, and even then it proves nothing.
+        (Validator(), Validator(), UNKNOWN),
+        (Validator('W/"a"'), Validator('W/"a"'), UNKNOWN),
+        (Validator('W/"a"'), Validator('W/"b"'), OTHER),
+        (Validator('W/"a"'), Validator(), UNKNOWN),
+        (Validator('W/"a"', T1), Validator('W/"a"', T2), OTHER),
+        (Validator('W/"a"', T1), Validator(None, T1), UNKNOWN),
+        (Validator(None, T1), Validator(None, T1), UNKNOWN),
+        (Validator(None, T1), Validator(None, T2), OTHER),
+        (Validator(None, T1), Validator(), UNKNOWN),
+        (Validator('W/"a"'), Validator(None, T1), UNKNOWN),
+        (SETTLED, Validator(), UNKNOWN),
+        (SETTLED, Validator('W/"a"'), UNKNOWN),
     ],
 )
-def test_same_version(one, two, same):
-    assert headers.same_version(one, two) is same
-    assert headers.same_version(two, one) is same
+def test_likeness(one, two, likeness):
+    assert headers.compare(one, two) is likeness
+    assert headers.compare(two, one) is likeness
+    assert headers.same_version(one, two) is (likeness is not OTHER)
+
+
+@pytest.mark.parametrize("etag", [None, 'W/"a"', '"a"'])
+def test_an_equal_date_proves_as_much_as_the_earlier_answer_makes_of_it(etag):
+    """Two versions of one second: the later one is seen when its date has long settled, the earlier one was not."""
+    assert headers.compare(SETTLED, Validator(etag, T1)) is SAME
+    assert headers.compare(Validator(etag, T1), SETTLED) is UNKNOWN
+
+
+# Content codings.
+
+
+@pytest.mark.parametrize(
+    ("lines", "encoding"),
+    [
+        ([], None),
+        ([("content-encoding", "")], None),
+        ([("content-encoding", " Identity ")], None),
+        ([("content-encoding", "GZIP")], "gzip"),
+        ([("content-encoding", "gzip"), ("content-encoding", "br")], "gzip, br"),
+    ],
+)
+def test_content_encoding(lines, encoding):
+    assert headers.content_encoding(head(*lines)) == encoding
 
 
 # Media types.
@@ -496,3 +526,15 @@ def test_nothing_raises_but_what_says_so(lines, status):
         assert (headers.content_length(answer) or 0) >= 0
     except RemoteProtocolError as error:
         assert str(error).isprintable()  # noqa: PT017 - it need not raise
+
+
+def test_contradicting_claims_are_of_two_versions():
+    one, two = Digest("md5", "1" * 32), Digest("md5", "2" * 32)
+    goog, s3 = DigestSource.GOOG_HASH, DigestSource.S3_ETAG
+    assert headers.contradict([Claim(one, goog)], [Claim(two, goog)])
+    assert headers.contradict([Claim(one, goog), Claim(one, s3)], [Claim(one, goog), Claim(two, s3)])
+    assert not headers.contradict([Claim(one, goog)], [Claim(one, goog)])
+    assert not headers.contradict([Claim(one, goog)], [Claim(two, s3)])  # one of the two is wrong about this version
+    assert not headers.contradict([Claim(one, goog)], [Claim(Digest("crc32c", "3" * 8), goog)])
+    assert not headers.contradict([], [Claim(one, goog)])
+    assert not headers.contradict([Claim(one, goog)], [])

@@ -142,13 +142,14 @@ def test_a_digest_itself_is_exact(value):
         (Validator('W/"a"'), None, None, 'W/"a"'),
         (Validator(None, "date"), None, None, "date"),
         (Validator(None, "date", date_is_strong=True), None, "date", "date"),
-        (Validator('W/"a"', "date", date_is_strong=True), None, "date", 'W/"a"'),
+        (Validator('W/"a"', "date", date_is_strong=True), None, None, 'W/"a"'),
         (Validator('"a"', "date", date_is_strong=True), '"a"', '"a"', '"a"'),
         (Validator('"W/"', "date"), '"W/"', '"W/"', '"W/"'),
     ],
 )
 def test_only_a_strong_validator_goes_into_if_range(validator, strong, if_range, text):
     assert (validator.strong_etag, validator.if_range, str(validator)) == (strong, if_range, text)
+    assert validator.strong is (strong is not None or validator.date_is_strong)
 
 
 # Heads.

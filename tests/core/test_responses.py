@@ -88,6 +88,7 @@ PROTOCOL = ("refused", "protocol")
         (FIRST, part("items 0-39/100"), PROTOCOL),
         (FIRST, head(206), PROTOCOL),
         (FIRST, head(206, content_type="multipart/byteranges; boundary=b"), PROTOCOL),
+        (FIRST, part("bytes 0-39/100", content_type="Multipart/Byteranges; boundary=b"), PROTOCOL),
         (WHOLE, part("bytes 0-99/100"), ("refused", "status", 206)),
         # 416
         (FIRST, head(416, content_range="bytes */0"), ("facts", 0, True, "empty")),
@@ -177,7 +178,13 @@ BLIND = Ask(40, 80)
         (NEXT, part("bytes 40-79/*", etag='"v2"'), ("changed", '"v2"')),
         (NEXT, part("bytes 40-79/101", etag='"v1"'), ("changed", '"v1", 101 bytes')),
         (NEXT, part("bytes 40-59/60", etag='"v1"'), ("changed", '"v1", 60 bytes')),
-        (NEXT, part("bytes 40-79/100"), ("changed", "no validator, 100 bytes")),
+        # A part of any version, for all that it says: If-Range may have been overlooked.
+        (NEXT, part("bytes 40-79/100"), ("unranged",)),
+        (NEXT, part("bytes 40-79/100", etag='W/"v1"'), ("unranged",)),
+        (NEXT, part("bytes 40-79/100", last_modified=DATE), ("unranged",)),
+        (NEXT, part("bytes 40-79/100", etag='"v1"', content_encoding="gzip"),
+         ("changed", '"v1", 100 bytes, encoded as gzip')),
+        (NEXT, part("bytes 40-79/100", etag='"v1"', content_type="multipart/byteranges; boundary=b"), PROTOCOL),
         (NEXT, part("bytes 40-78/100", etag='"v1"'), PROTOCOL),
         (NEXT, part("bytes 39-79/100", etag='"v1"'), PROTOCOL),
         (NEXT, part("bytes 0-39/100", etag='"v1"'), PROTOCOL),
@@ -191,7 +198,8 @@ BLIND = Ask(40, 80)
         (NEXT, head(200, etag='"v1"'), ("unranged",)),
         (BLIND, head(200, etag='"v1"'), PROTOCOL),
         (BLIND, head(200), PROTOCOL),
-        (NEXT, head(416, content_range="bytes */30"), ("changed", "a shorter file")),
+        (NEXT, head(416, content_range="bytes */30"), ("changed", "30 bytes")),
+        (NEXT, head(416, content_range="bytes */100"), PROTOCOL),
         (BLIND, head(416), ("changed", "a shorter file")),
         *[(NEXT, head(status), ("refused", "status", status)) for status in (204, 304, 404, 412, 429, 503)],
     ],
@@ -204,19 +212,60 @@ def test_a_later_answer(ask, answer, expected):
     ("was", "fields", "admitted"),
     [
         (Validator(), {}, True),
-        (Validator(), {"etag": '"v2"'}, False),  # nothing proves that it was there before
+        (Validator(), {"etag": '"v2"'}, True),  # pieces are only put together under a digest
         (Validator('W/"v1"'), {"etag": 'W/"v1"'}, True),
         (Validator('W/"v1"'), {"etag": 'W/"v2"'}, False),
         (Validator('W/"v1"'), {}, True),
         (Validator(None, DATE), {"last_modified": DATE}, True),
         (Validator(None, DATE), {"last_modified": "Mon, 07 Nov 1994 08:49:37 GMT"}, False),
-        (Validator('"v1"', DATE), {"last_modified": DATE}, True),
     ],
 )
 def test_versions_are_told_apart_by_all_that_is_known(was, fields, admitted):
     verdict = admit(part("bytes 40-79/100", **fields), BLIND, known(validator=was), now=0.0)
     assert (verdict is None) is admitted
     assert verdict is None or isinstance(verdict, Changed)
+
+
+OTHER_DATE = "Mon, 07 Nov 1994 08:49:37 GMT"
+
+
+@pytest.mark.parametrize(
+    ("was", "fields", "expected"),
+    [
+        (Validator('"v1"', DATE, date_is_strong=True), {"last_modified": DATE}, ("admitted",)),
+        (Validator('"v1"', DATE), {"last_modified": DATE}, ("unranged",)),
+        (Validator('W/"v1"', DATE, date_is_strong=True), {"etag": 'W/"v1"', "last_modified": DATE}, ("admitted",)),
+        (Validator('W/"v1"', DATE, date_is_strong=True), {"etag": 'W/"v1"'}, ("unranged",)),
+        (Validator(None, DATE, date_is_strong=True), {"last_modified": DATE}, ("admitted",)),
+        (Validator(None, DATE, date_is_strong=True), {"last_modified": DATE, "etag": '"new"'}, ("admitted",)),
+        (Validator(None, DATE, date_is_strong=True), {}, ("unranged",)),
+        (Validator(None, DATE, date_is_strong=True), {"etag": '"v1"'}, ("unranged",)),
+        (Validator(None, DATE, date_is_strong=True), {"last_modified": OTHER_DATE},
+         ("changed", f"{OTHER_DATE}, 100 bytes")),
+    ],
+)  # fmt: skip
+def test_what_is_strong_must_be_proved_by_each_part(was, fields, expected):
+    verdict = admit(part("bytes 40-79/100", **fields), Ask(40, 80, was.if_range), known(validator=was), now=0.0)
+    assert summary(verdict) == expected
+
+
+def test_another_digest_is_another_version():
+    """Where no validator tells them apart, the server's own digest may."""
+    first = introduced(part("bytes 0-39/100", x_goog_hash="md5=jXd/OF09/siBXSD3SWAm3A=="), FIRST)
+    assert isinstance(first, Facts)
+    for md5, expected in [("jXd/OF09/siBXSD3SWAm3A==", "admitted"), ("AAAAAAAAAAAAAAAAAAAAAA==", "changed")]:
+        verdict = admit(part("bytes 40-79/100", x_goog_hash=f"md5={md5}"), BLIND, first.resource, now=0.0)
+        assert summary(verdict)[0] == expected
+
+
+def test_a_coding_that_was_there_from_the_beginning_stays():
+    first = introduced(part("bytes 0-39/100", etag='"v1"', content_encoding="gzip"), FIRST)
+    assert isinstance(first, Facts)
+    assert first.resource.encoding == "gzip"
+    later = part("bytes 40-79/100", etag='"v1"', content_encoding="gzip")
+    assert admit(later, NEXT, first.resource, now=0.0) is None
+    plain = admit(part("bytes 40-79/100", etag='"v1"'), NEXT, first.resource, now=0.0)
+    assert summary(plain) == ("changed", '"v1", 100 bytes, encoded as plain bytes')
 
 
 def test_the_whole_is_never_asked_for_twice():
