@@ -396,7 +396,8 @@ class Transfer:
         known = self._identity
         # What an earlier run left under a weaker validator is of this version only if a digest says so in the end.
         strong = resource.validator.strong and (known is None or _is_surely(known, resource))
-        in_the_end = integrity.choose(self._terms.claim, claims) is not None
+        # A reader has had his bytes by the time when a digest could tell that they were of two versions.
+        in_the_end = self._horizon() is None and integrity.choose(self._terms.claim, claims) is not None
         return resource.ranges and (strong or in_the_end)
 
     def _ask_whole(self, lease: Lease, reason: str, now: float) -> list[Command]:

@@ -278,6 +278,16 @@ def test_a_weak_tag_forbids_if_range_but_the_date_still_proves():
     assert rig.head(partial(40, 55, etag='W/"v1"', **dates), 1).did == []
 
 
+def test_a_stream_is_not_put_together_under_a_digest_alone():
+    """Its reader would have got bytes of two versions by the time when the digest tells."""
+    rig = Rig(claim=CALLER, horizon=1000).begin()
+    rig.head(partial(0, 40, etag=None))
+    assert rig.did == ["reset", "open 0-None"]
+    rig.given = True
+    rig.head(whole(etag=None)).receive(50).fail()
+    rig.error(errors.ConnectionDroppedError, keep=False)
+
+
 def test_what_comes_in_one_answer_needs_no_validator_as_long_as_it_holds():
     rig = fetching(40, etag=None)
     assert (rig.did, rig.state) == (["prepare"], State.FETCHING)
