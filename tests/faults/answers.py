@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import http
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,6 +13,11 @@ __all__ = ["Answer", "Cut", "Framing", "Request", "Resource", "honest", "plain"]
 
 Framing = Literal["length", "close", "chunked", "open"]
 Cut = Literal["drop", "reset"]
+
+
+def _always() -> bool:
+    return True
+
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
@@ -62,6 +68,7 @@ class Answer:
         cut_after: body bytes after which the connection ends, in the way that `cut` says.
         stall_after: body bytes after which nothing is sent for `stall_seconds` (None: for ever).
         rate: bytes per second.
+        head_when, end_when: the head, or the end of the connection, comes only when this holds.
         raw: sent instead of everything else, then the connection is closed.
     """
 
@@ -76,6 +83,8 @@ class Answer:
     stall_after: int | None = None
     stall_seconds: float | None = None
     rate: float | None = None
+    head_when: Callable[[], bool] = _always
+    end_when: Callable[[], bool] = _always
     raw: bytes | None = None
 
     def head(self) -> bytes:

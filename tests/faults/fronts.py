@@ -14,8 +14,10 @@ from hydraflow.api import fetch, stream
 from hydraflow.errors import HydraError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from hydraflow.api import ByteStream
     from hydraflow.models import FetchResult
     from hydraflow.settings import Settings
 
@@ -70,21 +72,29 @@ class StreamFront:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.received = bytearray()
+
+    def reading(self) -> bool:
+        """The reader has had a byte: from now on nothing can be begun anew."""
+        return bool(self.received)
 
     def get(self, url: str, **options: Any) -> Delivered:
-        with stream(url, settings=self.settings, **options) as opened:
-            data = b"".join(opened)
-        assert opened.result is not None
-        return Delivered(data, opened.result)
+        self._read(stream(url, settings=self.settings, **options))
+        assert self.result is not None
+        return Delivered(bytes(self.received), self.result)
 
     def refuse(self, url: str, kind: type[E], *, keeps: bool = False, **options: Any) -> E:
         del keeps
-        received = bytearray()
-        with pytest.raises(kind) as caught, stream(url, settings=self.settings, **options) as opened:  # noqa: PT012
-            for chunk in opened:
-                received += chunk
-        self.received = bytes(received)
+        with pytest.raises(kind) as caught:
+            self._read(stream(url, settings=self.settings, **options))
         return caught.value
+
+    def _read(self, opening: AbstractContextManager[ByteStream]) -> None:
+        self.received = bytearray()
+        with opening as opened:
+            for chunk in opened:
+                self.received += chunk
+        self.result = opened.result
 
     def had_the_end_of(self, data: bytes) -> bool:
         """The reader of the last refused stream got bytes that have to be held back."""

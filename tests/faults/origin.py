@@ -24,7 +24,7 @@ from tests.faults.rules import Rule
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
 __all__ = ["Origin", "Record"]
 
@@ -223,6 +223,7 @@ class _Delivery:
     async def send(self, answer: Answer) -> bool:
         """Send it; say whether the connection lives on."""
         await self._pause(answer.head_delay)
+        await self._wait(answer.head_when)
         if answer.raw is not None:
             await self._write(answer.raw)
             return False
@@ -232,6 +233,7 @@ class _Delivery:
             answer.headers["Connection"] = "close"
         await self._write(answer.head())
         await self._body(answer)
+        await self._wait(answer.end_when)
         if answer.cut_after is not None:
             if answer.cut == "reset":
                 _abort(self._writer)
@@ -266,6 +268,10 @@ class _Delivery:
     async def _write(self, data: bytes | memoryview) -> None:
         self._writer.write(data)
         await self._writer.drain()
+
+    async def _wait(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            await self._pause(_TICK)
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not for a client that is gone."""

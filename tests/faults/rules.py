@@ -96,6 +96,11 @@ class Rule:
         """Wait before the head."""
         return self._set("head_delay", head_delay=seconds)
 
+    def wait(self, *, head: Callable[[], bool] | None = None, end: Callable[[], bool] | None = None) -> Self:
+        """Send the head, or cut the connection, only when this holds; the client must not have gone before."""
+        values = {"head_when": head, "end_when": end}
+        return self._set("wait", **{name: value for name, value in values.items() if value is not None})
+
     # The faults: another answer.
 
     def status(self, status: int, *, headers: dict[str, str] | None = None, body: bytes = b"") -> Self:
@@ -168,6 +173,22 @@ class Rule:
             return True
 
         return self._prepare("replace", change)
+
+    def deaf(self) -> Self:
+        """Overlook If-Range: answer 206 whatever validator it names."""
+        return self._prepare("deaf", lambda request, _resource: bool(request.headers.pop("if-range", None)))
+
+    def mute(self) -> Self:
+        """Overlook If-Range, and do not tell of which version a later part is."""
+
+        def silence(answer: Answer) -> Answer | None:
+            if answer.status != 206 or answer.start == 0:
+                return None
+            for name in ("ETag", "Last-Modified"):
+                answer.headers.pop(name, None)
+            return answer
+
+        return self.deaf()._add("mute", silence)
 
     # The faults: other framing.
 

@@ -162,9 +162,8 @@ def changed(job: Job) -> bool:
 
 
 def digest_wrong(job: Job) -> bool:
-    """The caller's is of another version; or pieces of versions were put together that only the digest tells apart."""
-    traits, several = job.origin.traits, len(job.origin.versions) > 1
-    return several and (job.claim is not None or (traits.announces and not traits.told_apart))
+    """The caller's is of another version, or pieces of two were put together; two that the server gives would show."""
+    return len(job.origin.versions) > 1 and job.claim is not None
 
 
 def size_wrong(job: Job) -> bool:
