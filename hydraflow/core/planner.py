@@ -160,6 +160,12 @@ class Planner:
             rate = lease.rate(now)
             self._rate = 0.7 * self._rate + 0.3 * rate if self._rate else rate
 
+    def shorten(self, lease: Lease, stop: int) -> None:
+        """The answer to the lease's request ends at `stop`: what it was to bring beyond that is missing again."""
+        if lease.stop is not None and stop < lease.stop:
+            self._missing.add(stop, lease.stop)
+            lease.stop = stop
+
     def _wanted(self) -> int:
         by_rate = int(self._rate * self._policy.seconds) if self._rate else 2 * self._policy.first
         return max(self._policy.first, by_rate)

@@ -14,7 +14,7 @@ from hydraflow.core.retry import Failure, FailureKind
 from hydraflow.errors import RemoteProtocolError
 from hydraflow.models import Head, Resource, Validator
 
-__all__ = ["Ask", "Changed", "Facts", "Refused", "Unranged", "admit", "introduce"]
+__all__ = ["Ask", "Changed", "Facts", "Refused", "Unranged", "admit", "introduce", "part_stop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,10 @@ def _introduce_part(head: Head, ask: Ask, stop: int, url: str, final_url: str) -
 
 
 def admit(head: Head, ask: Ask, resource: Resource, *, now: float) -> Unranged | Changed | Refused | None:
-    """Check a later answer to a ranged request against what is known; None means that its body may be used."""
+    """Check a later answer to a ranged request against what is known; None means that its body may be used.
+
+    The part may be shorter than what was asked for; see `part_stop`.
+    """
     assert ask.stop is not None, "a whole file is never asked for twice: it begins anew"
     if head.status == 200:
         if ask.if_range is not None:
@@ -116,6 +119,12 @@ def admit(head: Head, ask: Ask, resource: Resource, *, now: float) -> Unranged |
     if part is None:
         return Refused(_wrong(head, "no valid Content-Range"))
     return _another(head, part.total, resource) or _misfit(head, ask.start, ask.stop, part)
+
+
+def part_stop(head: Head) -> int | None:
+    """First offset behind the part in a 206 that was let in; None for other answers."""
+    part = _range(head) if head.status == 206 else None
+    return None if part is None else part.stop
 
 
 def _shrunk(head: Head, resource: Resource) -> Changed | Refused:
@@ -143,14 +152,16 @@ def _another(head: Head, total: int | None, resource: Resource) -> Unranged | Ch
 
 
 def _misfit(head: Head, start: int, stop: int, part: ContentRange) -> Refused | None:
-    """The part is not `[start, stop)`, or the body is not the part."""
-    if part.start != start or part.stop != stop:
+    """The part does not begin `[start, stop)`, or the body is not the part."""
+    # It may end earlier: a server may send less than was asked for (RFC 9110 §15.3.7), and the rest is asked for again.
+    assert part.stop is not None
+    if part.start != start or part.stop > stop:
         return Refused(_wrong(head, f"asked for bytes {start}-{stop - 1}"))
     try:
         length = headers.content_length(head)
     except RemoteProtocolError as error:
         return Refused(Failure(FailureKind.PROTOCOL, str(error)))
-    if length is not None and length != stop - start:
+    if length is not None and length != part.stop - start:
         return Refused(_wrong(head, f"Content-Length is {length}"))
     return None
 

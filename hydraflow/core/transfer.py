@@ -374,6 +374,7 @@ class Transfer:
         if known is not None and not resource.ranges:
             # Not over what is there already: that may have been hashed.
             return self._ask_whole(lease, "the server does not answer ranges any more", now)
+        self._shorten(event)
         # What an earlier run was promised holds for this version too.
         claims = (*resource.claims, *event.claims, *(known.claims if known is not None else ()))
         divisible = self._told_apart(resource, claims)
@@ -424,7 +425,13 @@ class Transfer:
                 self._limiter.succeeded(now)
                 event.lease.answered = now
                 self._doubts = 0
+                self._shorten(event)
                 return []
+
+    def _shorten(self, event: HeadReceived) -> None:
+        stop = responses.part_stop(event.head)
+        if stop is not None:
+            self.planner.shorten(event.lease, stop)
 
     # ── ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 

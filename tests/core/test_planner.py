@@ -44,6 +44,29 @@ def check(plan: Planner) -> None:
     assert plan.done == plan.received.total
 
 
+# Answers that end early.
+
+
+def test_what_an_answer_does_not_bring_is_missing_again():
+    plan = planner(100)
+    lease = plan.next(0.0, 1)
+    assert span(lease) == (0, 50)
+    plan.shorten(lease, 60)
+    assert span(lease) == (0, 50)
+    plan.shorten(lease, 30)
+    assert span(lease) == (0, 30)
+    check(plan)
+    assert plan.next(0.0, 1).start == 30
+    check(plan)
+
+
+def test_a_lease_without_an_end_has_nothing_to_give_back():
+    plan = planner()
+    lease = plan.probe(0.0, whole=True)
+    plan.shorten(lease, 30)
+    assert span(lease) == (0, None)
+
+
 # The first lease.
 
 

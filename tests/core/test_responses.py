@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydraflow.core.responses import Ask, Changed, Facts, Refused, Unranged, admit, introduce
+from hydraflow.core.responses import Ask, Changed, Facts, Refused, Unranged, admit, introduce, part_stop
 from hydraflow.core.retry import Failure, FailureKind
 from hydraflow.models import Claim, Digest, DigestSource, Head, Resource, Validator
 
@@ -78,7 +78,8 @@ PROTOCOL = ("refused", "protocol")
         (RESUMED, part("bytes 40-79/100", etag='"v2"'), ("facts", 100, True)),  # the caller compares validators
         (RESUMED, part("bytes 40-59/60"), ("facts", 60, True)),
         (FIRST, part("bytes 0-39/*"), ("unranged",)),
-        (FIRST, part("bytes 0-38/100"), PROTOCOL),
+        (FIRST, part("bytes 0-38/100"), ("facts", 100, True)),  # less than was asked for
+        (FIRST, part("bytes 0-38/100", content_length="40"), PROTOCOL),
         (FIRST, part("bytes 0-40/100"), PROTOCOL),
         (FIRST, part("bytes 1-39/100"), PROTOCOL),
         (LATER, part("bytes 0-39/100"), PROTOCOL),
@@ -185,7 +186,8 @@ BLIND = Ask(40, 80)
         (NEXT, part("bytes 40-79/100", etag='"v1"', content_encoding="gzip"),
          ("changed", '"v1", 100 bytes, encoded as gzip')),
         (NEXT, part("bytes 40-79/100", etag='"v1"', content_type="multipart/byteranges; boundary=b"), PROTOCOL),
-        (NEXT, part("bytes 40-78/100", etag='"v1"'), PROTOCOL),
+        (NEXT, part("bytes 40-78/100", etag='"v1"'), ("admitted",)),
+        (NEXT, part("bytes 40-80/100", etag='"v1"'), PROTOCOL),
         (NEXT, part("bytes 39-79/100", etag='"v1"'), PROTOCOL),
         (NEXT, part("bytes 0-39/100", etag='"v1"'), PROTOCOL),
         (NEXT, part("bytes 40-79/100", etag='"v1"', content_length="39"), PROTOCOL),
@@ -249,6 +251,15 @@ def test_what_is_strong_must_be_proved_by_each_part(was, fields, expected):
     assert summary(verdict) == expected
 
 
+@pytest.mark.parametrize(
+    ("answer", "stop"),
+    [(part("bytes 40-59/100"), 60), (part("bytes 40-59/*"), 60), (head(206), None), (head(200), None),
+     (head(200, content_range="bytes 40-59/100"), None)],
+)  # fmt: skip
+def test_where_a_part_ends(answer, stop):
+    assert part_stop(answer) == stop
+
+
 def test_another_digest_is_another_version():
     """Where no validator tells them apart, the server's own digest may."""
     first = introduced(part("bytes 0-39/100", x_goog_hash="md5=jXd/OF09/siBXSD3SWAm3A=="), FIRST)
@@ -292,11 +303,16 @@ def test_no_answer_is_taken_for_bytes_that_were_not_asked_for(status, fields, as
     if isinstance(verdict, Facts) and not verdict.empty:
         whole = status == 200 and ask.start == 0 and ask.if_range is None
         size = verdict.resource.size
-        asked = status == 206 and answer.get("content-range") == f"bytes {ask.start}-{min(ask.stop, size) - 1}/{size}"
-        assert whole or asked
+        assert whole or (status == 206 and within(answer, ask, size))
     if ask.stop is not None and admit(answer, ask, known(), now=0.0) is None:
         assert status == 206
-        assert answer.get("content-range") in (f"bytes {ask.start}-{ask.stop - 1}/{total}" for total in (100, "*"))
+        assert within(answer, ask, 100) or within(answer, ask, "*")
+
+
+def within(answer: Head, ask: Ask, total: int | str | None) -> bool:
+    """The answer is a part that begins where it was asked to, and ends there at the latest."""
+    stops = range(ask.start + 1, ask.stop + 1)
+    return answer.get("content-range") in (f"bytes {ask.start}-{stop - 1}/{total}" for stop in stops)
 
 
 @pytest.mark.parametrize("ask", [Ask(0, 40), Ask(40, 80), Ask(40, 80, '"v1"')])

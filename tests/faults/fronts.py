@@ -72,29 +72,31 @@ class StreamFront:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.received = bytearray()
+        self.received = b""
+        self._taken = bytearray()
 
     def reading(self) -> bool:
         """The reader has had a byte: from now on nothing can be begun anew."""
-        return bool(self.received)
+        return bool(self._taken)
 
     def get(self, url: str, **options: Any) -> Delivered:
-        self._read(stream(url, settings=self.settings, **options))
-        assert self.result is not None
-        return Delivered(bytes(self.received), self.result)
+        result = self._read(stream(url, settings=self.settings, **options))
+        return Delivered(bytes(self._taken), result)
 
     def refuse(self, url: str, kind: type[E], *, keeps: bool = False, **options: Any) -> E:
         del keeps
         with pytest.raises(kind) as caught:
             self._read(stream(url, settings=self.settings, **options))
+        self.received = bytes(self._taken)
         return caught.value
 
-    def _read(self, opening: AbstractContextManager[ByteStream]) -> None:
-        self.received = bytearray()
+    def _read(self, opening: AbstractContextManager[ByteStream]) -> FetchResult:
+        self._taken = bytearray()
         with opening as opened:
             for chunk in opened:
-                self.received += chunk
-        self.result = opened.result
+                self._taken += chunk
+        assert opened.result is not None
+        return opened.result
 
     def had_the_end_of(self, data: bytes) -> bool:
         """The reader of the last refused stream got bytes that have to be held back."""

@@ -12,6 +12,7 @@ from tests.faults.answers import Answer, Cut, Framing, Request, Resource, plain
 __all__ = ["Rule"]
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 Alteration = Callable[[Answer], Answer | None]  # None: it has no meaning for this answer
 Preparation = Callable[[Request, Resource], bool]
 
@@ -173,6 +174,18 @@ class Rule:
             return True
 
         return self._prepare("replace", change)
+
+    def less(self, most: int) -> Self:
+        """Send at most so many bytes of the range asked for, as a 206 may (RFC 9110 §15.3.7)."""
+
+        def cap(request: Request, _resource: Resource) -> bool:
+            found = _RANGE.fullmatch(request.headers.get("range", ""))
+            if found is None or int(found[2]) < int(found[1]) + most:
+                return False
+            request.headers["range"] = f"bytes={found[1]}-{int(found[1]) + most - 1}"
+            return True
+
+        return self._prepare("less", cap)
 
     def deaf(self) -> Self:
         """Overlook If-Range: answer 206 whatever validator it names."""

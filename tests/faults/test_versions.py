@@ -152,6 +152,25 @@ class TestPartsThatDoNotFit:
             assert front.received == OLD[: len(front.received)]
         assert rule.fired >= 1
 
+    def test_parts_shorter_than_asked_for(self, origin, front):
+        """A server may send less; the rest is asked for again, at once and over the same connections."""
+        url = origin.add("/x.bin", OLD)
+        rule = origin.when().less(MIB // 2)
+        got = front.get(url)
+        assert (got.data, got.result.retries, got.result.restarts) == (OLD, 0, 0)
+        assert rule.fired >= 4
+        assert {record.status for record in origin.ledger} == {206}
+        assert origin.bytes_served() == SIZE
+        assert max(record.connection for record in origin.ledger) <= 4
+
+    def test_parts_shorter_than_asked_for_without_a_validator(self, origin, front):
+        url = origin.add("/x.bin", OLD[: 2 * MIB], etag=None)
+        rule = origin.when().less(MIB)
+        got = front.get(url)
+        assert got.data == OLD[: 2 * MIB]
+        assert rule.fired == 1
+        assert [record.status for record in origin.ledger] == [206, 200]
+
     def test_a_part_that_is_compressed_all_at_once(self, origin, front):
         """Same tag, same length, other bytes: the tag is a lie, and the coding tells."""
         url = origin.add("/x.bin", OLD)
