@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 # An interpreter of one's own choice: make PYTHON=/path/to/python3.12 venv
 PYTHON ?=
 
-.PHONY: help venv test check demo bench bench-compare clean
+.PHONY: help venv test check guards demo bench bench-compare clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,12 @@ check: venv ## The fast gates only: lint and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Which guards: make guards ONLY=tls-cut,busy
+ONLY ?=
+
+guards: venv ## Take each guard of docs/failure-modes.md away, and see its tests fail (ONLY=NAME,…).
+	$(BIN)/python -m tests.guards '$(ONLY)'
 
 demo: venv ## Fetch, verify and stream 200 MB from a real nginx, in the shell, Snakemake and Prefect.
 	@$(BIN)/python -m workflows.demo

@@ -98,6 +98,14 @@ class TestChunksWithoutTheRightEnd:
         assert front.get(url).data == noise(size)
         assert rule.fired == 1
 
+    def test_too_few(self, origin, front, size):
+        """A proper end, and a Content-Range that promised more."""
+        url = origin.add("/chunks.bin", noise(size))
+        rule = origin.when(request=1).chunked()
+        rule._add("too few", lambda answer: setattr(answer, "body", answer.body[:-10]) or answer)
+        assert front.get(url).data == noise(size)
+        assert rule.fired == 1
+
     def test_cut(self, origin, front, size):
         url = origin.add("/chunks.bin", noise(size))
         rule = origin.when(request=1).extra(5).chunked().drop(after=min(size, 4 * MIB))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 
 import pytest
 
@@ -228,6 +229,15 @@ class TestBetweenRuns:
         got = file_front.get(url)
         assert got.data == NEW
         assert (got.result.outcome, got.result.bytes_from_checkpoint, got.result.restarts) == (Outcome.FETCHED, 0, 1)
+
+    def test_part_shorter_than_its_journal_says(self, origin, file_front):
+        """The file system lost its end: what the journal says of it is not believed, or a hole would be left."""
+        url = origin.add("/x.bin", OLD)
+        self.half(origin, file_front, url)
+        [part] = (file_front.directory / ".out.bin.hydra").glob("part-*")
+        os.truncate(part, MIB)
+        got = file_front.get(url)
+        assert (got.data, got.result.bytes_from_checkpoint) == (OLD, 0)
 
     def test_another_url(self, origin, file_front):
         self.half(origin, file_front, origin.add("/x.bin", OLD))
