@@ -372,6 +372,7 @@ class Job:
                 from_checkpoint=transfer.from_checkpoint,
                 connections=len(self._planner.active),
                 message=self._notice,
+                resumable=transfer.resumable,
             )
         )
         self._notice = ""

@@ -215,6 +215,7 @@ class Progress:
         from_checkpoint: bytes that an earlier run had left.
         connections: requests in flight.
         message: what it waits for, or why it failed; empty otherwise.
+        resumable: a later run can go on from what is present, as far as is known now.
     """
 
     url: str
@@ -225,6 +226,7 @@ class Progress:
     from_checkpoint: int = 0
     connections: int = 0
     message: str = ""
+    resumable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,10 @@ class Reporter(Protocol):
         """Where it stands, in half a sentence; empty if nothing has begun or all has ended."""
         ...
 
+    def resumable(self) -> bool:
+        """A later run can go on from what all unfinished ones have."""
+        ...
+
     def close(self) -> None:
         """Nothing more will be shown."""
         ...
@@ -115,6 +119,9 @@ class Quiet:
         if len(running) == 1:
             return f"{running[0].name} at {_share(running[0])}"
         return f"{len(running)} files unfinished at {size_text(sum(each.done for each in running))}" if running else ""
+
+    def resumable(self) -> bool:
+        return all(each.resumable for each in list(self._running.values()))
 
     def close(self) -> None: ...
 

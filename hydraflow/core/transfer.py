@@ -477,7 +477,7 @@ class Transfer:
         self.retries += 1
         self._resting.append(now + decision.delay)
         notice = Notice(retry.notice(failure, decision))
-        if self._resumable:
+        if self.resumable:
             return [notice, *self._schedule(event, now)]
         if self.restarts >= self._terms.retry.restarts or not self._restartable():
             return self._fail(retry.error_for(failure, self._attempts, self._terms.url), keep=False)
@@ -497,8 +497,8 @@ class Transfer:
         self._broken = max(self._broken, 1) if broken else 0
 
     @property
-    def _resumable(self) -> bool:
-        """A failed request can be taken up where it ended: nothing has come yet, or pieces can be put together."""
+    def resumable(self) -> bool:
+        """It can be taken up where it ended, now or by a later run: nothing has come, or pieces can be put together."""
         return self.resource is None or self._divisible
 
     def _changed(self, lease: Lease, what: str, now: float) -> list[Command]:
