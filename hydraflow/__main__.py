@@ -1,6 +1,29 @@
-"""`python -m hydraflow`."""
+"""`python -m hydraflow`, and the command `hydraflow`."""
 
-from hydraflow.cli import main
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import NoReturn
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    """A signal during the imports: nothing has begun, and nobody wants to see a traceback."""
+    del frame
+    with suppress(OSError):
+        os.write(2, b"hydraflow: interrupted\n")
+    os._exit(128 + number)
+
+
+def main() -> NoReturn:
+    """The command, from the first moment on safe against signals."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _leave)
+    from hydraflow.cli import run
+
+    sys.exit(run())
+
 
 if __name__ == "__main__":
     main()

@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from hydraflow.progress import Reporter
     from hydraflow.settings import Settings
 
-__all__ = ["main", "run"]
+__all__ = ["run"]
 
 _EXAMPLES = """
 \b
@@ -49,6 +50,10 @@ Of several URLs that failed, the first one's; all are tried.
 
 _STDOUT, _STDERR = 1, 2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Seconds between two looks at whether a signal has come.
+_SLICE = 0.05
+#: Seconds that a signal leaves for checkpoints, and for everything: neither slow disk nor stuck terminal holds it up.
+_FLUSH, _LEAVE = 0.6, 0.9
 
 
 class _Command(click.Command):
@@ -132,13 +137,14 @@ def _command(context: click.Context, /, **values: Any) -> None:
     A file at its final name is whole and verified; an interrupted transfer goes on where it ended.  The URL may carry
     what is known of the file: URL#sha256=HEX, URL#md5=HEX&size=N.
     """
-    context.exit(_perform(_Options(**values)))
+    session: _Session = context.obj
+    context.exit(_perform(_Options(**values), session))
 
 
 # ── what the options mean ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _perform(options: _Options) -> int:
+def _perform(options: _Options, session: _Session) -> int:
     from hydraflow import progress
     from hydraflow.settings import load
 
@@ -147,13 +153,9 @@ def _perform(options: _Options) -> int:
         _check_names(options.urls)
     settings = load(threads=options.threads, output=options.output, buffer=options.buffer, max_wait=options.max_wait)
     reporter = progress.choose(quiet=options.quiet, plain=options.no_ui)
-    task = _Task(options, _digest(options), _headers(options.header), settings, reporter)
+    task = session.task = _Task(options, _digest(options), _headers(options.header), settings, reporter)
     try:
         return task.fetch() if options.fifo is None and not options.stream else task.stream()
-    except _Interrupted as interrupt:
-        reporter.close()
-        progress.say(_farewell(options, reporter.standing()))
-        return interrupt.exit_code
     finally:
         reporter.close()
 
@@ -311,45 +313,104 @@ def _print(line: str) -> None:
 # ── the ends ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Interrupted(BaseException):
-    """A signal has come that asks to end. Not an `Exception`: nothing on the way may take it for a failure."""
+class _Session:
+    """A command line, carried out in a thread of its own.
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.exit_code = 128 + number
+    So the main thread has nothing to do but wait for signals: none is late, and none breaks into other code.
+    """
+
+    def __init__(self, arguments: Sequence[str] | None) -> None:
+        self.task: _Task | None = None
+        self._arguments = arguments
+        self._code = 1
+        self._error: BaseException | None = None
+        self._signal = 0
+        self._thread = threading.Thread(target=self._run, name="hydraflow-command", daemon=True)
+
+    def run(self) -> int:
+        """The exit code; a signal ends the process instead."""
+        heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup means it
+        for number in heeded:
+            signal.signal(number, self._note)
+        self._thread.start()
+        while self._thread.is_alive():
+            self._thread.join(_SLICE)
+            if self._signal:
+                self._leave(128 + self._signal)
+        for number in heeded:
+            signal.signal(number, signal.SIG_DFL)
+        if self._error is not None:
+            raise self._error
+        return self._code
+
+    def _run(self) -> None:
+        try:
+            self._code = _attempt(self._arguments, self)
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+            self._error = error
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        from hydraflow.progress import show_cursor
+
+        del frame
+        self._signal = number
+        show_cursor()
+        for each in _SIGNALS:  # whoever cannot wait for the checkpoint sends a second signal
+            signal.signal(each, signal.SIG_DFL)
+
+    def _leave(self, code: int) -> NoReturn:
+        """Flush the checkpoints, say how to go on, end: not by way of threads that may be stuck in a system call."""
+        from hydraflow.progress import say
+
+        limit = threading.Timer(_LEAVE, os._exit, (code,))
+        limit.daemon = True
+        limit.start()
+        if self.task is None:
+            say("interrupted")
+        else:
+            flushed = self._end(self.task)
+            if not self._code and not self._thread.is_alive():
+                os._exit(0)  # all was done when the signal came
+            say(_farewell(self.task.options, self.task.reporter, flushed=flushed))
+        os._exit(code)
+
+    def _end(self, task: _Task) -> bool:
+        from hydraflow import runtime
+
+        flushed = runtime.stop(within=_FLUSH)
+        self._thread.join(_SLICE)  # it removes what it has made, a named pipe say
+        task.reporter.close()
+        return flushed
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    from hydraflow.progress import show_cursor
-
-    del frame
-    # The transfer now flushes its checkpoint; whoever cannot wait for that sends a second signal.
-    show_cursor()
-    for each in _SIGNALS:
-        signal.signal(each, signal.SIG_DFL)
-    raise _Interrupted(number)
-
-
-def _farewell(options: _Options, standing: str) -> str:
+def _farewell(options: _Options, reporter: Reporter, *, flushed: bool) -> str:
+    standing = reporter.standing()
     stood = f"interrupted, {standing}" if standing else "interrupted"
     if options.stream or options.fifo is not None:
         return f"{stood}; a stream is not kept: the same command begins anew"
+    if not reporter.resumable():
+        return f"{stood}; the server gives nothing to tell versions apart by: the same command begins anew"
     without = " without --no-resume" if options.no_resume else ""
-    return f"{stood}; run the same command again{without} to go on"
+    place = "" if flushed else " from the last checkpoint that the disk took in time"
+    return f"{stood}; run the same command again{without} to go on{place}"
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Carry out a command line and return its exit code; every failure is one line on standard error."""
-    from hydraflow.progress import error_line, say
+    """Carry out a command line and return its exit code; every failure is one line on standard error.
 
+    SIGINT, SIGTERM and SIGHUP end the process, with the code 128 + N, within a second.
+    """
     _occupy_standard_descriptors()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # the help has signs that not every locale has
-    for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, and jobs in the background, mean it
-            signal.signal(number, _interrupt)
+    return _Session(arguments).run()
+
+
+def _attempt(arguments: Sequence[str] | None, session: _Session) -> int:
+    from hydraflow.progress import error_line, say
+
     try:
-        return int(_command.main(arguments, prog_name="hydraflow", standalone_mode=False) or 0)
+        return int(_command.main(arguments, prog_name="hydraflow", standalone_mode=False, obj=session) or 0)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
@@ -358,9 +419,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except HydraError as error:
         say(error_line(error, ""))
         return error.exit_code
-    except _Interrupted as interrupt:
-        say("interrupted")
-        return interrupt.exit_code
     except BrokenPipeError:
         return ReaderGoneError.exit_code
 
@@ -377,8 +435,3 @@ def _redacted(text: str) -> str:
     from hydraflow.core.urls import redact
 
     return re.sub(r"\w+://\S+", lambda found: redact(found[0]), text)
-
-
-def main() -> NoReturn:
-    """The `hydraflow` command."""
-    sys.exit(run())

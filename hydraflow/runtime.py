@@ -63,6 +63,13 @@ class Call(Generic[T]):
         """It has ended, in whatever way."""
         return self._future.done()
 
+    def ended(self, within: float) -> bool:
+        """Block until it has ended, for so many seconds at most; False if it has not, or not with a true result."""
+        try:
+            return bool(self._future.result(within))
+        except TimeoutError:
+            return False
+
     def cancel(self) -> None:
         """Ask it to end; `done` tells when it has."""
         self._cancelled = True
@@ -163,13 +170,16 @@ class _Thread:
         self._thread.join(_GRACE)
 
     async def _shut_down(self) -> None:
+        await self.end_all()
+        for engine in self._engines.values():
+            await engine.aclose()
+
+    async def end_all(self) -> bool:
+        """End all transfers and flush their checkpoints; False if some did not end."""
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=_GRACE)
-        for engine in self._engines.values():
-            await engine.aclose()
+        return not tasks or not (await asyncio.wait(tasks, timeout=_GRACE))[1]
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -200,6 +210,21 @@ def start(settings: Settings, work: Callable[[Engine], Coroutine[Any, Any, T]]) 
             atexit.register(_thread.stop)
         thread = _thread
     return Call(thread.loop, lambda: work(thread.engine(settings)))
+
+
+def stop(*, within: float) -> bool:
+    """End all transfers of this process and flush their checkpoints, for a program that is about to end.
+
+    Args:
+        within: seconds after which to return, whatever is still at work.
+
+    Returns:
+        Every checkpoint is flushed.
+    """
+    thread = _thread
+    if thread is None or thread.pid != os.getpid():
+        return True
+    return Call(thread.loop, thread.end_all).ended(within)
 
 
 def _after_fork() -> None:

@@ -9,8 +9,7 @@ import time
 
 import pytest
 
-from hydraflow import cli
-from tests.cli.conftest import prompt
+from tests.cli.conftest import DEADLINE, prompt
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
@@ -19,9 +18,9 @@ def interrupt(hydraflow, process, number=signal.SIGINT):
     """Send the signal; the command must end within a second."""
     begun = time.monotonic()
     process.send_signal(number)
-    ran = hydraflow.finish(process)
+    process.wait(DEADLINE)  # before anybody reads what it has written: a reader that sleeps goes on sleeping
     assert time.monotonic() - begun < prompt()
-    return ran
+    return hydraflow.finish(process)
 
 
 @pytest.fixture
@@ -136,14 +135,33 @@ def test_nohup_is_respected(hydraflow, origin, data, wait_for):
     assert (hydraflow.directory / "download/x.bin").read_bytes() == data
 
 
-def test_the_second_signal_ends_at_once():
-    before = [signal.getsignal(number) for number in cli._SIGNALS]
-    try:
-        with pytest.raises(cli._Interrupted) as caught:
-            cli._interrupt(signal.SIGINT, None)
-        assert [signal.getsignal(number) for number in cli._SIGNALS] == [signal.SIG_DFL] * len(before)
-    finally:
-        for number, handler in zip(cli._SIGNALS, before, strict=True):
-            signal.signal(number, handler)
-    assert caught.value.exit_code == 130
-    assert not isinstance(caught.value, Exception)
+def test_what_cannot_be_resumed_is_said(hydraflow, origin, data, wait_for):
+    """Nothing would tell the rest of this version from that of another one."""
+    url = origin.add("/x.bin", data * 4, etag=None)
+    origin.when().slow(2_000_000)
+    process = hydraflow.start(url)
+    wait_for(lambda: origin.bytes_served() > 500_000)
+    ran = interrupt(hydraflow, process)
+    assert ran.code == 130
+    told = (
+        r"interrupted, x\.bin at .*; the server gives nothing to tell versions apart by: the same command begins anew"
+    )
+    assert re.fullmatch(told, ran.lines[-1])
+
+    origin.rules.clear()
+    again = json.loads(hydraflow(url, "--json").stdout)
+    assert (again["outcome"], again["bytes_from_checkpoint"]) == ("fetched", 0)
+
+
+def test_after_the_last_byte_nothing_is_interrupted(hydraflow, origin, data, wait_for):
+    """A signal that comes when all is done does not make a failure of it."""
+    url = origin.add("/x.bin", data)
+    process = hydraflow.start(url, "--stream")
+    wait_for(lambda: origin.bytes_served() == len(data))
+    process.send_signal(signal.SIGSTOP)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGCONT)
+    ran = hydraflow.finish(process)
+    assert ran.code in (0, 143)
+    assert (ran.stdout == data) == (ran.code == 0)
+    assert any("interrupted" in line for line in ran.lines) == (ran.code == 143)
