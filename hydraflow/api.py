@@ -320,16 +320,22 @@ async def apipe(
 def _pipe(
     settings: Settings, order: Order, target: int | str | os.PathLike[str], stopped: Callable[[], bool]
 ) -> FetchResult:
+    complete = False
+    call: runtime.Call[FetchResult] | None = None
+
+    def ended() -> bool:
+        """Also in the middle of a write that no reader takes."""
+        return stopped() or (call is not None and call.done and not complete)
+
     writer: Writer
     if isinstance(target, int):
-        writer = DescriptorWriter(target, stopped)
+        writer = DescriptorWriter(target, ended)
     else:
-        writer = FifoWriter(Path(target), settings.open_timeout, stopped)
-    complete, call = False, None
+        writer = FifoWriter(Path(target), settings.open_timeout, ended)
     try:
         sink = StreamSink(settings.window)
         call = runtime.start(settings, lambda engine: delivery.to_reader(engine, order, sink))
-        feed(sink, writer, lambda: stopped() or call.done)
+        feed(sink, writer, ended)
         if stopped():
             raise asyncio.CancelledError
         result = call.wait()
