@@ -1,41 +1,132 @@
-"""An order carried out to its destination: a file, which may be there already, or a reader."""
+"""An order carried out to its destination: a file, which may be there already or on its way, or a reader."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from hydraflow.adapters import threads
+from hydraflow.adapters import ownership, threads
+from hydraflow.adapters.ownership import Owner
 from hydraflow.adapters.sinks import FileSink, StreamSink
 from hydraflow.adapters.store import Store, timestamp
 from hydraflow.core import integrity, urls
 from hydraflow.engine import Engine, Order
-from hydraflow.errors import DestinationExistsError, StorageError
-from hydraflow.models import Claim, FetchResult, Outcome, Resource, Verification
+from hydraflow.errors import DestinationBusyError, DestinationExistsError, StorageError
+from hydraflow.models import Claim, FetchResult, Outcome, Phase, Progress, Resource, Verification
 
 __all__ = ["to_file", "to_reader"]
 
 _BLOCK = 1 << 20
+#: Seconds between two looks at whether another process has ended: first, and at most.
+_FIRST_LOOK, _LOOK = 0.05, 0.5
+#: How often others may come first before that is an error: a file system that cannot tell who owns what.
+_CONTESTS = 20
 
 
 async def to_file(engine: Engine, order: Order, path: Path, *, resume: bool, overwrite: bool) -> FetchResult:
     """Fetch to `path`, which afterwards is whole and verified, or as it was before.
 
     What is at `path` already is left alone if it is the file asked for (`ALREADY_PRESENT`), replaced if `overwrite`
-    allows, and otherwise an error.
+    allows, and otherwise an error.  While another process fetches the same URL to `path`, this one waits, and then
+    checks what came of it as if it had been there already; should nothing come of it, it goes on from there itself.
 
     Raises:
         DestinationExistsError: something else is at `path`.
+        DestinationBusyError: another process fetches another URL to `path`, or takes longer than the settings allow.
         HydraError: see `errors`.
     """
-    if await threads.begin(_occupied, path) and not overwrite:
-        return await _present(engine, order, path)
+    begun = time.monotonic()
     store = Store(path, urls.canonical(order.url), overwrite=overwrite)
-    result = await engine.run(order, FileSink(store, resume=resume))
-    return replace(result, path=path)
+    before, owner = await threads.begin(_look, store)
+    there, contests = before, 0
+    while True:
+        # With `overwrite`, only what somebody has put there while this call was waiting.
+        if there is not None and (not overwrite or there != before):
+            try:
+                return replace(await _present(engine, order, path), elapsed=time.monotonic() - begun)
+            except DestinationExistsError:
+                if not overwrite:
+                    raise
+                before = there
+        if owner is not None:
+            await _Queue(engine, order, store, begun).wait(owner)
+        else:
+            try:
+                return await _fetch(engine, order, store, resume=resume)
+            except DestinationBusyError:
+                contests += 1
+                if contests == _CONTESTS:
+                    raise
+            except DestinationExistsError:
+                if overwrite or there is not None:
+                    raise
+            store = Store(path, urls.canonical(order.url), overwrite=overwrite)
+        there, owner = await threads.begin(_look, store)
+
+
+async def _fetch(engine: Engine, order: Order, store: Store, *, resume: bool) -> FetchResult:
+    beating = asyncio.create_task(_beat(store))
+    try:
+        return replace(await engine.run(order, FileSink(store, resume=resume)), path=store.path)
+    finally:
+        beating.cancel()
+
+
+async def _beat(store: Store) -> None:
+    while True:
+        await asyncio.sleep(ownership.BEAT)
+        await threads.begin(store.beat)
+
+
+class _Queue:
+    """A caller that waits for the process that works on its destination."""
+
+    def __init__(self, engine: Engine, order: Order, store: Store, begun: float) -> None:
+        self._settings, self._order, self._store, self._begun = engine.settings, order, store, begun
+        self._told = ""
+
+    async def wait(self, owner: Owner | None) -> None:
+        """Until nobody works on it any more.
+
+        Raises:
+            DestinationBusyError: it makes no sense to wait, or no more.
+        """
+        pause, seen, since = _FIRST_LOOK, owner, time.monotonic()
+        while owner is not None:
+            if owner != seen:
+                seen, since = owner, time.monotonic()
+            silent = time.monotonic() - since
+            self._check(owner, silent)
+            self._tell(owner)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LOOK)
+            if silent > ownership.SILENCE and not owner.certain:
+                await threads.begin(self._store.evict, owner)
+            owner = await threads.begin(self._store.owner)
+
+    def _check(self, owner: Owner, silent: float) -> None:
+        store, limit = self._store, self._settings.busy_timeout
+        if not owner.wants(store.url):
+            raise DestinationBusyError(f"{owner} is fetching another URL to {store.path}")
+        waited = time.monotonic() - self._begun
+        if limit is not None and waited >= limit:
+            after = f" after {waited:.0f} s" if limit else ""
+            raise DestinationBusyError(f"{owner} is still fetching {store.path}{after}")
+        if silent > max(self._settings.max_wait, ownership.SILENCE):
+            raise DestinationBusyError(
+                f"{owner} is fetching {store.path} and has shown no sign of life for {silent:.0f} s",
+                hint="End it, and run the same command again: it goes on from the last checkpoint.",
+            )
+
+    def _tell(self, owner: Owner) -> None:
+        order, told = self._order, self._told
+        self._told = f"waiting for {owner}, which is fetching the same file"
+        if order.on_progress is not None and told != self._told:
+            order.on_progress(Progress(urls.redact(order.url), order.name, Phase.WAITING, message=self._told))
 
 
 async def to_reader(engine: Engine, order: Order, sink: StreamSink) -> FetchResult:
@@ -50,19 +141,25 @@ async def to_reader(engine: Engine, order: Order, sink: StreamSink) -> FetchResu
     return replace(result, outcome=Outcome.STREAMED)
 
 
-def _occupied(path: Path) -> bool:
-    """There is a file at `path`; anything but a file is an error."""
+def _look(store: Store) -> tuple[tuple[int, ...] | None, Owner | None]:
+    """What file is at the destination, if any, and who works on it."""
+    return _occupied(store.path), store.owner()
+
+
+def _occupied(path: Path) -> tuple[int, ...] | None:
+    """What tells the file at `path` from another one; None if there is none, and an error for anything but a file."""
     try:
-        mode = path.lstat().st_mode
+        facts = path.lstat()
     except FileNotFoundError:
-        return False
+        return None
     except OSError as error:
         raise StorageError.wrap(error, f"cannot look at {path}") from error
-    if stat.S_ISDIR(mode):
+    mode = facts.st_mode
+    if stat.S_ISDIR(mode) or (stat.S_ISLNK(mode) and path.is_dir()):
         raise StorageError(f"{path} is a directory", hint="Name a file in it, or end the path with a slash.")
     if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
         raise StorageError(f"{path} is neither a file nor a directory", hint="Use --fifo to write to a named pipe.")
-    return True
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 async def _present(engine: Engine, order: Order, path: Path) -> FetchResult:
@@ -83,9 +180,12 @@ async def _present(engine: Engine, order: Order, path: Path) -> FetchResult:
 
 def _stat(path: Path) -> os.stat_result:
     try:
-        return path.stat()
+        facts = path.stat()
     except OSError as error:
         raise StorageError.wrap(error, f"cannot look at {path}") from error
+    if not stat.S_ISREG(facts.st_mode):
+        raise DestinationExistsError(f"{path} is a link to something that is no file")
+    return facts
 
 
 def _compare(path: Path, claim: Claim) -> None:

@@ -72,6 +72,12 @@ class Settings:
     )
     sync_bytes: int = _setting(64 << 20, "A checkpoint is made at least every so many bytes.", unit="bytes", least=MB)
     sync_interval: float = _seconds(0.5, "A checkpoint is made at least every so many seconds.")
+    busy_timeout: float | None = _setting(
+        None,
+        "Longest wait for another process that fetches the same file; default: while that is alive.",
+        unit="seconds",
+        least=0,
+    )
     open_timeout: float = _seconds(60.0, "Longest wait for a reader to open a named pipe.")
     ca_file: Path | None = _setting(
         None, "Certificates (PEM) to trust besides the usual ones, e.g. an institute's own authority."
@@ -100,6 +106,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "int | None": (int, type(None)),
     "float": (float, int),
+    "float | None": (float, int, type(None)),
     "Path": (Path,),
     "Path | None": (Path, type(None)),
     "bool": (bool,),

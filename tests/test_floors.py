@@ -34,6 +34,8 @@ FLOORS = {
     "hydraflow.environment": 3,
     "hydraflow.settings": 4,
     "hydraflow.adapters": 0,
+    "hydraflow.adapters.files": 3,
+    "hydraflow.adapters.ownership": 4,
     "hydraflow.adapters.hashing": 5,
     "hydraflow.adapters.network": 5,
     "hydraflow.adapters.store": 5,

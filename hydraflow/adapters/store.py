@@ -1,27 +1,32 @@
-"""A destination on disk: ownership, part file, journal, atomic commit.
+"""A destination on disk: part file, journal, atomic commit.
 
 For `/d/x.bam` the state lies in `/d/.x.bam.hydra/` (mode 0700)::
 
-    lock           held by flock(2) while a process works on the destination
+    lock           whose it is, see ownership.py
     journal        what is durable, see core/journal.py
     part-1f2e3d4c  the bytes; its name stands in the journal
 
 The order of a checkpoint is: sync the part, append to the journal, sync the journal.  So the journal never claims
 a byte that a power cut could take away.  The order of a commit is: sync the part, give it the final name, sync the
 directory, drop the state.  What fsync(2) cannot promise (a drive that lies about its cache) nobody can promise here.
+
+Should two processes take themselves for the owner (no lock is perfect where hosts share a file system and one of them
+sleeps), no bytes mix all the same.  A journal is written only by the process that made it, and replaces the one before
+in one step; a part file only by the process that made it, and by one that goes on with the same version of the same
+resource; and what gets the final name was verified byte by byte by the process that gives it.  A file that is small
+needs no journal: that is made once there is something to go on from.
 """
 
 from __future__ import annotations
 
 import contextlib
 import email.utils
-import errno
-import fcntl
 import os
 import secrets
-import stat
 from pathlib import Path
 
+from hydraflow.adapters.files import NOFOLLOW, make_directories, open_regular, sync_directory, wrap, write_all
+from hydraflow.adapters.ownership import Owner, Ownership, evict, look
 from hydraflow.core import journal
 from hydraflow.core.journal import Identity
 from hydraflow.core.ranges import RangeSet
@@ -30,8 +35,12 @@ from hydraflow.models import Claim, Validator
 
 __all__ = ["Store", "timestamp"]
 
-_LOCK, _JOURNAL, _PART = "lock", "journal", "part-"
-_NOFOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
+_JOURNAL, _PART = "journal", "part-"
+#: What may lie in a state directory and is ours; `lock` apart.
+_STATE = (_JOURNAL, _PART, "stale-")
+#: Bytes from which on a journal is made before the first byte comes: on a disk that is full it could not be made later.
+_LARGE = 1 << 20
+_LONGEST_JOURNAL = 256 << 20
 
 
 class Store:
@@ -46,12 +55,14 @@ class Store:
     def __init__(self, path: Path, url: str, *, overwrite: bool = False) -> None:
         self.path = path
         self.state = path.parent / f".{path.name}.hydra"
-        self._url = url
+        self.url = url
         self._overwrite = overwrite
-        self._dir = self._lock = self._part = self._journal = -1
+        self._dir = self._part = self._journal = -1
         self._part_name = ""
+        self._identity: Identity | None = None
         self._recorded = RangeSet()
-        self._owned = self._cleared = self._anchored = False
+        self._ownership = Ownership(url)
+        self._new = self._cleared = self._anchored = False
         self._broken: StorageError | None = None
 
     # ── ownership ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -61,79 +72,112 @@ class Store:
 
         Raises:
             DestinationBusyError: another process is its owner.
+            DestinationExistsError: there is a file, and `overwrite` was not asked for.
         """
-        with _wrap(f"cannot prepare {self.state}"):
-            _make_directories(self.path.parent)
-            while not self._try_claim():
-                self._close("_lock", "_dir")
+        self._own()
+        if not self._overwrite and os.path.lexists(self.path):
+            self.close()
+            raise DestinationExistsError(f"{self.path} exists already")
 
-    def _try_claim(self) -> bool:
-        """Take the lock; False if its owner has just removed it, which makes ours worthless."""
-        with contextlib.suppress(FileExistsError):
-            self.state.mkdir(mode=0o700)
+    def _own(self) -> None:
+        with wrap(f"cannot prepare {self.state}"):
+            while not self._try_own():
+                self._close("_dir")
+
+    def _try_own(self) -> bool:
+        """Make and open the state directory; False if it must be tried again."""
         try:
-            self._dir = os.open(self.state, os.O_RDONLY | os.O_DIRECTORY | _NOFOLLOW)
-            if os.fstat(self._dir).st_uid != os.geteuid():
+            self._make_state()
+            self._dir = os.open(self.state, os.O_RDONLY | os.O_DIRECTORY | NOFOLLOW)
+            if not self._new and os.fstat(self._dir).st_uid != os.geteuid():
                 hint = "Remove it, or choose another --output."
                 raise StorageError(f"{self.state} belongs to another user", hint=hint)
-            self._lock = os.open(_LOCK, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o600, dir_fd=self._dir)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever removes the state does so while holding its lock: a lock file that is still there is *the* lock.
-            named = os.stat(self.state / _LOCK, follow_symlinks=False)
-        except BlockingIOError:
-            raise DestinationBusyError(f"another process is writing {self.path}") from None
+            owner = self._ownership.acquire(self._dir)
         except FileNotFoundError:
-            return False
-        self._owned = os.path.samestat(named, os.fstat(self._lock))
-        return self._owned
+            return False  # its owner has just removed it
+        if owner is not None:
+            raise DestinationBusyError(f"{owner} is writing {self.path}")
+        return True
+
+    def _make_state(self) -> None:
+        try:
+            os.mkdir(self.state, 0o700)
+        except FileExistsError:
+            self._new = False
+        except FileNotFoundError:
+            make_directories(self.path.parent)
+            self._make_state()
+        else:
+            self._new = True
+
+    def owner(self) -> Owner | None:
+        """Who works on the destination now, as far as this can be told without claiming it."""
+        directory = -1
+        try:
+            directory = os.open(self.state, os.O_RDONLY | os.O_DIRECTORY | NOFOLLOW)
+            return look(directory)[0]
+        except OSError:
+            return None  # whatever it is, `claim` will tell
+        finally:
+            if directory >= 0:
+                os.close(directory)
+
+    def evict(self, owner: Owner) -> None:
+        """Take the destination away from an owner that has shown no sign of life; somebody may claim it then."""
+        with wrap(f"cannot take {self.path} over"):
+            directory = os.open(self.state, os.O_RDONLY | os.O_DIRECTORY | NOFOLLOW)
+            try:
+                evict(directory, owner.record)
+            finally:
+                os.close(directory)
+
+    def beat(self) -> None:
+        """Show others that its owner is alive, and see whether it is still the owner."""
+        with contextlib.suppress(OSError):  # the next step that matters will meet it too
+            self._ownership.beat()
+
+    def _confirm(self) -> None:
+        """Before every step that others could see.
+
+        Raises:
+            DestinationBusyError: another process is the owner by now.
+        """
+        if not self._ownership.confirm():
+            raise self._lost()
+
+    def _lost(self) -> DestinationBusyError:
+        return DestinationBusyError(f"another process has taken over {self.path}")
 
     # ── what an earlier run left ─────────────────────────────────────────────────────────────────────────────────────
 
     def replay(self) -> tuple[Identity | None, RangeSet]:
         """Read the journal; state that is torn, foreign or of another URL counts as none."""
-        with _wrap(f"cannot read the checkpoint in {self.state}"):
-            self._journal = self._open_regular(_JOURNAL)
-            if self._journal < 0:
-                return None, RangeSet()
-            with os.fdopen(self._journal, "rb", closefd=False) as file:
-                found = journal.replay(file.read())
+        with wrap(f"cannot read the checkpoint in {self.state}"):
+            found = journal.replay(self._read_journal())
             identity = found.identity
             # A part without one durable byte is of no use, and a new one gets a journal that is true of it.
-            useful = identity is not None and identity.url == self._url and bool(found.durable)
+            useful = identity is not None and identity.url == self.url and bool(found.durable)
             if identity is None or not useful or not self._adopt(identity, found.durable):
-                self._close("_journal")
                 return None, RangeSet()
-            os.ftruncate(self._journal, found.valid_length)
-            os.lseek(self._journal, 0, os.SEEK_END)
-            self._recorded = found.durable.copy()
+            self._identity, self._recorded = identity, found.durable.copy()
             return identity, found.durable
 
-    def _open_regular(self, name: str) -> int:
-        """Open a file of the state directory; -1 if there is none, or something that is not ours."""
-        try:
-            # Non-blocking, because a named pipe may lie there.
-            fd = os.open(name, os.O_RDWR | os.O_NONBLOCK | _NOFOLLOW, dir_fd=self._dir)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ELOOP, errno.EISDIR):
-                return -1
-            raise
-        ours = False
-        try:
-            facts = os.fstat(fd)
-            ours = stat.S_ISREG(facts.st_mode) and facts.st_nlink == 1
-        finally:
-            if not ours:
-                os.close(fd)
-        return fd if ours else -1
+    def _read_journal(self) -> bytes:
+        fd = -1 if self._new else open_regular(_JOURNAL, self._dir, os.O_RDONLY)
+        if fd < 0:
+            return b""
+        with os.fdopen(fd, "rb") as file:
+            return file.read(_LONGEST_JOURNAL)
 
     def _adopt(self, identity: Identity, durable: RangeSet) -> bool:
         """Open the part that the journal speaks of, if it can hold what is claimed."""
-        fd = self._open_regular(identity.part) if identity.part.startswith(_PART) else -1
+        fd = open_regular(identity.part, self._dir, os.O_RDWR) if identity.part.startswith(_PART) else -1
         if fd < 0:
             return False
         self._part, self._part_name = fd, identity.part
-        self._anchored = True
-        if os.fstat(fd).st_size < max((piece.stop for piece in durable), default=0):
+        facts = os.fstat(fd)
+        # With a second name it is the file of a commit that was cut short, or somebody's whom it was linked to.
+        if facts.st_nlink != 1 or facts.st_size < max((piece.stop for piece in durable), default=0):
             self._close("_part")
             return False
         return True
@@ -148,30 +192,31 @@ class Store:
     @property
     def resumable(self) -> bool:
         """There is something on disk that a later run can go on from."""
-        return self._journal >= 0 and bool(self._recorded)
+        return self._part >= 0 and bool(self._recorded)
 
     def prepare(self, size: int | None, validator: Validator, claims: tuple[Claim, ...]) -> None:
-        """Make a new part file, and a journal for it if the size is known; a part taken over stays.
+        """Make a new part file, and a journal for it if it is large; a part taken over stays.
 
         Raises:
             DiskFullError: there is not enough space for `size` bytes.
+            DestinationBusyError: another process has taken over.
         """
-        with _wrap(f"cannot write to {self.state}"):
+        with wrap(f"cannot write to {self.state}"):
             if self._part < 0:
                 self._create(size, validator, claims)
             if size is not None:
                 self._check_space(size)
+            if size is not None and size >= _LARGE and self._journal < 0:
+                self._begin_journal()
 
     def _create(self, size: int | None, validator: Validator, claims: tuple[Claim, ...]) -> None:
-        self.reset()  # leftovers that could not be adopted
+        if not self._new:
+            self.reset()  # leftovers that could not be adopted
         self._part_name = f"{_PART}{secrets.token_hex(4)}"
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NOFOLLOW
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | NOFOLLOW
         self._part = os.open(self._part_name, flags, 0o666, dir_fd=self._dir)
         if size is not None:
-            flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | _NOFOLLOW
-            self._journal = os.open(_JOURNAL, flags, 0o600, dir_fd=self._dir)
-            identity = Identity(url=self._url, size=size, validator=validator, claims=claims, part=self._part_name)
-            _write_all(self._journal, journal.encode_header() + journal.encode_resource(identity))
+            self._identity = Identity(self.url, size, validator, claims, self._part_name)
 
     def _check_space(self, size: int) -> None:
         space = os.fstatvfs(self._part)
@@ -180,36 +225,64 @@ class Store:
             raise DiskFullError(f"not enough space for {self.path}: {size:,} bytes needed, {free:,} free")
 
     def write(self, offset: int, data: memoryview) -> None:
-        """Put bytes at their place in the part file."""
-        try:
+        """Put bytes at their place in the part file.
+
+        Raises:
+            DestinationBusyError: another process has taken over.
+        """
+        with wrap(f"cannot write {self.path}"):
+            if not self._ownership.holds():
+                raise self._lost()
             while data:
                 written = os.pwrite(self._part, data, offset)
                 data, offset = data[written:], offset + written
-        except OSError as error:
-            raise StorageError.wrap(error, f"cannot write {self.path}") from error
 
     def read_into(self, view: memoryview, offset: int) -> int:
         """Read bytes of the part file back, for the digest."""
         return os.preadv(self._part, [view], offset)
 
     def sync(self, received: RangeSet) -> None:
-        """Make a checkpoint of what has been written."""
-        if self._journal < 0:
+        """Make a checkpoint of what has been written.
+
+        Raises:
+            DestinationBusyError: another process has taken over.
+        """
+        if self._identity is None or self._part < 0:
             return
         self._check()
         new = received.minus(self._recorded)
         if not new:
             return
         try:
-            with _wrap(f"cannot make a checkpoint in {self.state}"):
+            with wrap(f"cannot make a checkpoint in {self.state}"):
                 os.fdatasync(self._part)
-                self._anchor()
-                _write_all(self._journal, journal.encode_durable(new))
+                self._confirm()
+                if self._journal < 0:
+                    self._begin_journal()
+                write_all(self._journal, journal.encode_durable(new))
                 os.fdatasync(self._journal)
+                self._anchor()
         except StorageError as error:
             self._broken = error
             raise
         self._recorded = received.copy()
+
+    def _begin_journal(self) -> None:
+        """A journal of our own, which says what the one before said, takes its place."""
+        assert self._identity is not None
+        name = f"{_JOURNAL}-{secrets.token_hex(4)}"
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW, 0o600, dir_fd=self._dir)
+        try:
+            identity, durable = journal.encode_resource(self._identity), journal.encode_durable(self._recorded)
+            write_all(fd, journal.encode_header() + identity + durable)
+            if durable:
+                os.fdatasync(fd)
+            self._confirm()
+            os.rename(name, _JOURNAL, src_dir_fd=self._dir, dst_dir_fd=self._dir)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._journal, self._anchored = fd, False
 
     def _check(self) -> None:
         """After a failed sync the next one may succeed though bytes are lost: nothing is claimed any more."""
@@ -217,10 +290,10 @@ class Store:
             raise self._broken
 
     def _anchor(self) -> None:
-        """Before the first checkpoint: make the names durable under which its bytes will be looked for."""
+        """Before the first checkpoint counts: make the names durable under which it will be looked for."""
         if not self._anchored:
             os.fsync(self._dir)
-            _sync_directory(self.path.parent)
+            sync_directory(self.path.parent)
             self._anchored = True
 
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -230,17 +303,19 @@ class Store:
 
         Raises:
             DestinationExistsError: something has appeared at the final name in the meantime.
+            DestinationBusyError: another process has taken over.
         """
         self._check()
-        with _wrap(f"cannot finish {self.path}"):
+        with wrap(f"cannot finish {self.path}"):
             os.ftruncate(self._part, size)
             moment = timestamp(last_modified)
             if moment is not None:
                 with contextlib.suppress(OSError):  # not every file system can do it, and the bytes are right
                     os.utime(self._part, (moment, moment))
             os.fsync(self._part)
+            self._confirm()
             self._publish()
-            _sync_directory(self.path.parent)
+            sync_directory(self.path.parent)
         self._remove_state()
 
     def _publish(self) -> None:
@@ -260,21 +335,26 @@ class Store:
             os.rename(self._part_name, self.path, src_dir_fd=self._dir)
 
     def reset(self) -> None:
-        """Throw away every byte, and go on owning the destination."""
-        with _wrap(f"cannot clear {self.state}"):
+        """Throw away every byte, and go on owning the destination.
+
+        Raises:
+            DestinationBusyError: another process has taken over.
+        """
+        with wrap(f"cannot clear {self.state}"):
             self._close("_part", "_journal")
-            self._recorded = RangeSet()
+            self._identity, self._recorded = None, RangeSet()
+            self._confirm()
             self._clear()
-            self._cleared, self._anchored = True, False
+            self._cleared = True
 
     def _clear(self) -> None:
         for name in os.listdir(self._dir):
-            if name == _JOURNAL or name.startswith(_PART):
+            if name.startswith(_STATE):
                 os.unlink(name, dir_fd=self._dir)
 
     def discard(self) -> None:
-        """Remove the state: nothing of it is worth keeping."""
-        if self._owned:
+        """Remove the state, if it is ours: nothing of it is worth keeping."""
+        if self._dir >= 0 and self._ownership.holds():
             self.reset()
             self._remove_state()
 
@@ -283,7 +363,7 @@ class Store:
         try:
             final = self.path.stat().st_ino
             if all(part.lstat().st_ino == final for part in self.state.glob(f"{_PART}*")) and self.state.is_dir():
-                self.claim()
+                self._own()
                 self.discard()
         except OSError:
             return  # somebody works on it, or there is nothing
@@ -292,33 +372,40 @@ class Store:
 
     def close(self) -> None:
         """Give up ownership. State without a checkpoint is removed; the rest waits for a later run."""
-        # What was there before and has not been looked at yet, or is of another URL, may be worth much.
-        if self._owned and not self.resumable and (self._cleared or not os.path.lexists(self.state / _JOURNAL)):
-            with contextlib.suppress(StorageError):
+        with contextlib.suppress(OSError):
+            # What was there before and has not been looked at yet, or is of another URL, may be worth much.
+            known = self._cleared or self._new
+            if self.claimed and not self.resumable and (known or not os.path.lexists(self.state / _JOURNAL)):
                 self.discard()
-        if self._owned:
-            with contextlib.suppress(OSError):
-                # Closing would not do: a child of a fork shares the lock.
-                fcntl.flock(self._lock, fcntl.LOCK_UN)
-        elif self._dir >= 0:
-            with contextlib.suppress(OSError):
-                self.state.rmdir()  # empty: it was made in vain
+        with contextlib.suppress(OSError):
+            if self.claimed:
+                self._ownership.release()
+                os.rmdir(self.state)  # if it is empty: it was made in vain
         self._release()
 
     def _remove_state(self) -> None:
-        """The lock goes last but one, and while it is held: see `_try_claim`."""
+        """The record of ownership goes last but one: who makes the next one finds the directory empty, or gone."""
+        names = [self._part_name, *([_JOURNAL] if self._journal >= 0 else [])]
         # Closed first: NFS keeps what is removed while it is open, and the directory with it.
         self._close("_part", "_journal")
         with contextlib.suppress(OSError):
-            self._clear()
-            os.unlink(_LOCK, dir_fd=self._dir)
-            self._close("_lock")
-            self.state.rmdir()
+            if self._new:
+                self._unlink(names)
+            else:
+                self._clear()
+            self._ownership.release()
+            os.rmdir(self.state)
         self._release()
 
+    def _unlink(self, names: list[str]) -> None:
+        """Remove what is there of these: a part that was renamed is not."""
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self._dir)
+
     def _release(self) -> None:
-        self._close("_part", "_journal", "_lock", "_dir")
-        self._owned = False
+        self._ownership.forget()
+        self._close("_part", "_journal", "_dir")
 
     def _close(self, *names: str) -> None:
         for name in names:
@@ -327,47 +414,6 @@ class Store:
             if fd >= 0:
                 with contextlib.suppress(OSError):  # it is closed all the same, and what matters was synced
                     os.close(fd)
-
-
-class _wrap:  # noqa: N801 - reads as a statement
-    """`OSError` becomes `StorageError`."""
-
-    def __init__(self, doing: str) -> None:
-        self._doing = doing
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError) and not isinstance(error, StorageError):
-            raise StorageError.wrap(error, self._doing) from error
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def _make_directories(path: Path) -> None:
-    """`mkdir -p`; what is made is durable, or a file in it would not be."""
-    made = [each for each in (path, *path.parents) if not each.exists()]
-    path.mkdir(parents=True, exist_ok=True)
-    for each in made:
-        _sync_directory(each.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except PermissionError:
-        return  # one may write into it and not read it: nothing can be promised
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not every file system can do it
-            raise
-    finally:
-        os.close(fd)
 
 
 def timestamp(last_modified: str | None) -> float | None:

@@ -12,7 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Recorder", "rebuild"]
+from hydraflow.adapters import files, ownership, store
+
+__all__ = ["MODULES", "Recorder", "rebuild"]
+
+#: Everything through which a store speaks to the disk.
+MODULES = (store, ownership, files)
 
 
 @dataclass(eq=False)
@@ -62,6 +67,18 @@ class Recorder:
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)
 
+    def load(self, directory: Path) -> None:
+        """Begin a new log: what is there is on the platters."""
+        self.log, self._names = [], {}
+        inodes: dict[int, Node] = {}
+        for path in sorted(directory.rglob("*")):
+            if path.is_dir():
+                self.log += [Entry(path.parent, path.name, path), Sync(path.parent)]
+                continue
+            node = self._names[path] = inodes.setdefault(path.stat().st_ino, Node())
+            self.log += [Entry(path.parent, path.name, node), Write(node, 0, path.read_bytes()), Sync(node)]
+            self.log.append(Sync(path.parent))
+
     def _at(self, path: Any, dir_fd: int | None) -> Path:
         base = self._open.get(dir_fd, Path()) if dir_fd is not None else Path()
         assert isinstance(base, Path)
@@ -109,11 +126,11 @@ class Recorder:
         node = self._names[Path(target)] = self._names[self._at(source, src_dir_fd)]
         self.log.append(Entry(Path(target).parent, Path(target).name, node))
 
-    def rename(self, source: Any, target: Any, *, src_dir_fd: int) -> None:
-        os.rename(source, target, src_dir_fd=src_dir_fd)
-        was = self._at(source, src_dir_fd)
-        node = self._names[Path(target)] = self._names.pop(was)
-        self.log.append(Entry(Path(target).parent, Path(target).name, node, source=(was.parent, was.name)))
+    def rename(self, source: Any, target: Any, *, src_dir_fd: int, dst_dir_fd: int | None = None) -> None:
+        os.rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+        was, now = self._at(source, src_dir_fd), self._at(target, dst_dir_fd)
+        node = self._names[now] = self._names.pop(was)
+        self.log.append(Entry(now.parent, now.name, node, source=(was.parent, was.name)))
 
     def unlink(self, path: Any, *, dir_fd: int | None = None) -> None:
         os.unlink(path, dir_fd=dir_fd)
@@ -132,6 +149,7 @@ class Recorder:
         self.log.append(Entry(where.parent, where.name, None))
 
 
+_LONG_AGO = 1_700_000_000  # a reboot takes longer than a process needs to write who it is
 _mkdir, _rmdir = os.mkdir, os.rmdir  # those of the system: pathlib's calls are led to the recorder
 
 
@@ -205,4 +223,5 @@ def _write(disk: _Disk, source: Path, target: Path, made: dict[Node, Path]) -> N
             os.link(made[node], target / name)
         else:
             (target / name).write_bytes(disk.files.get(node, b""))
+            os.utime(target / name, (_LONG_AGO, _LONG_AGO))
             made[node] = target / name

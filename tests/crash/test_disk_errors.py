@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import random
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hydraflow import settings as hydraflow_settings
-from hydraflow.adapters import store as store_module
+from hydraflow.adapters import ownership, store
 from hydraflow.adapters.store import Store
 from hydraflow.api import fetch
 from hydraflow.core.ranges import RangeSet
 from hydraflow.errors import DiskFullError, StorageError
 from hydraflow.models import Outcome, Validator
+from tests.crash.disk import MODULES
 
+ROOT = Path(__file__).parents[2]
 SIZE = 6_000
 DATA = random.Random(5).randbytes(SIZE)
 URL = "http://h/x"
@@ -59,7 +68,8 @@ class Failing:
 def fail(monkeypatch):
     def fail(nth: int, code: int, *, lasting: bool = False) -> Failing:
         failing = Failing(nth, code, lasting=lasting)
-        monkeypatch.setattr(store_module, "os", failing)
+        for module in MODULES:
+            monkeypatch.setattr(module, "os", failing)
         for name, real in (("mkdir", os.mkdir), ("rmdir", os.rmdir)):  # pathlib's
             monkeypatch.setattr(os, name, failing.guard(name, real))
         monkeypatch.setattr(fcntl, "flock", failing.guard("flock", fcntl.flock))
@@ -98,6 +108,15 @@ def checkpoint(path: Path) -> int:
 
 def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.fixture(autouse=True)
+def small():
+    """The journal is made before the first byte, as for large files; and whoever comes next comes later."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "_LARGE", SIZE)
+        patch.setattr(ownership, "_TORN", 0.0)
+        yield
 
 
 SITUATIONS = ("fresh", "resumed", "overwritten")
@@ -160,7 +179,8 @@ def test_after_a_failed_sync_nothing_more_is_claimed(tmp_path, monkeypatch):
     store.write(0, memoryview(DATA))
     store.sync(RangeSet([(0, 1000)]))
     failing = Failing(1, errno.EIO, lasting=False)
-    monkeypatch.setattr(store_module, "os", failing)
+    for module in MODULES:
+        monkeypatch.setattr(module, "os", failing)
     with pytest.raises(StorageError):
         store.sync(RangeSet([(0, SIZE)]))
     assert failing.fired == "fdatasync"
@@ -203,7 +223,8 @@ class TestTransfer:
                 raise OSError(code, os.strerror(code))
             return real(*arguments, **options)
 
-        monkeypatch.setattr(store_module, "os", Patched())
+        for module in MODULES:
+            monkeypatch.setattr(module, "os", Patched())
         return state
 
     @pytest.mark.parametrize(
@@ -260,8 +281,143 @@ class TestTransfer:
         def almost_full(_fd: int) -> os.statvfs_result:
             return os.statvfs_result((4096, 4096, 9, 9, 5, 9, 9, 9, 0, 255))
 
-        monkeypatch.setattr(store_module, "os", Full())
+        for module in MODULES:
+            monkeypatch.setattr(module, "os", Full())
         with pytest.raises(DiskFullError, match="9,437,184 bytes needed, 20,480 free"):
             fetch(url, tmp_path / "x", settings=settings)
         assert list(tmp_path.iterdir()) == []
         assert origin.bytes_served() < len(self.data) / 2
+
+
+# Real limits.
+
+MIB = 1 << 20
+BIG = random.Random(2).randbytes(6 * MIB)
+
+
+def run(url: str, directory: Path, *options: str, wrapper: tuple[str, ...] = (), prelude: str = "") -> Any:
+    """The command, as a process, and its JSON line."""
+    code = f"{prelude}\nfrom hydraflow.cli import main\nmain()"
+    done = subprocess.run(
+        [*wrapper, sys.executable, "-c", code, url, "-o", str(directory), "--json", "-q", *options],
+        cwd=ROOT,
+        env={**os.environ, "HYDRAFLOW_SYNC_INTERVAL": "0.1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_limit_on_file_sizes(origin, tmp_path):
+    """`ulimit -f`, and file systems that have no larger files: EFBIG, and what fitted is kept."""
+    url = origin.add("/x.bin", BIG)
+    origin.when().slow(8 * MIB)
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({4 * MIB},) * 2)"
+    failed = run(url, tmp_path, "-t", "2", prelude=limit)
+    assert (failed["exit_code"], failed["error"]) == (6, "StorageError")
+    assert failed["message"].endswith("File too large")
+    origin.rules.clear()
+    done = run(url, tmp_path)
+    assert done["outcome"] == "resumed"
+    assert (tmp_path / "x.bin").read_bytes() == BIG
+    assert [each.name for each in tmp_path.iterdir()] == ["x.bin"]
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of 8 MiB in a namespace of its own: its root as others see it, and what enters it."""
+    target = tmp_path / "disk"
+    target.mkdir()
+    inside = f"mount -t tmpfs -o size=8m tmpfs {target} && echo ready && exec sleep 600"
+    holder = subprocess.Popen(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inside],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    assert holder.stderr is not None
+    if holder.stdout.readline() != b"ready\n":
+        why = holder.communicate()[1].decode().strip()
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"no file system can be mounted here: {why}")
+    enter = ("nsenter", "--user", "--mount", "--preserve-credentials", f"--target={holder.pid}")
+    yield Path(f"/proc/{holder.pid}/root{target}"), target, enter
+    holder.kill()
+    holder.communicate()
+
+
+class TestSmallDisk:
+    def test_it_fills_up(self, origin, disk):
+        """By somebody else, in the midst of a transfer; then there is room again."""
+        seen, target, enter = disk
+        url = origin.add("/x.bin", BIG)
+        origin.when().slow(MIB)
+        outcome: list[Any] = []
+        running = threading.Thread(target=lambda: outcome.append(run(url, target / "d", "-t", "4", wrapper=enter)))
+        running.start()
+        while origin.bytes_served() < 3 * MIB:
+            time.sleep(0.01)
+        (seen / "filler").write_bytes(bytes(3 * MIB))
+        running.join()
+        assert (outcome[0]["exit_code"], outcome[0]["error"]) == (6, "DiskFullError")
+        assert "No space left on device" in outcome[0]["message"]
+        assert "Free some space" in outcome[0]["hint"]
+        assert not (seen / "d" / "x.bin").exists()
+        origin.rules.clear()
+        again = run(url, target / "d", wrapper=enter)
+        assert "not enough space" in again["message"]
+        (seen / "filler").unlink()
+        served = origin.bytes_served()
+        done = run(url, target / "d", wrapper=enter)
+        assert done["outcome"] == "resumed"
+        assert done["bytes_from_checkpoint"] > MIB
+        assert origin.bytes_served() - served + done["bytes_from_checkpoint"] <= 1.1 * len(BIG)
+        assert (seen / "d" / "x.bin").read_bytes() == BIG
+        assert [each.name for each in (seen / "d").iterdir()] == ["x.bin"]
+
+    def test_it_is_too_small(self, origin, disk):
+        seen, target, enter = disk
+        failed = run(origin.add("/y.bin", BIG + BIG), target / "d", wrapper=enter)
+        assert failed["error"] == "DiskFullError"
+        assert "12,582,912 bytes needed" in failed["message"]
+        assert list((seen / "d").iterdir()) == []
+
+    def test_it_is_full(self, origin, disk):
+        seen, target, enter = disk
+        with contextlib.suppress(OSError), (seen / "filler").open("wb", buffering=0) as filler:
+            while filler.write(bytes(4096)):
+                pass
+        failed = run(origin.add("/y.bin", BIG), target / "d", wrapper=enter)
+        assert failed["error"] == "DiskFullError"
+        assert [each.name for each in seen.rglob("*")] in (["filler"], ["filler", "d"], ["d", "filler"])
+
+    def test_it_may_not_be_written(self, origin, disk):
+        _, target, enter = disk
+        subprocess.run([*enter, "mount", "-o", "remount,ro", target], check=True)
+        failed = run(origin.add("/y.bin", BIG), target / "d", wrapper=enter)
+        assert (failed["exit_code"], failed["error"]) == (6, "StorageError")
+        assert failed["message"].endswith("Read-only file system")
+
+
+@pytest.mark.parametrize("size", [2**63 - 1, 2**63 - 2, 2**62])
+@pytest.mark.parametrize("way", ["206", "200"])
+def test_a_size_that_nobody_has(origin, tmp_path, size, way):
+    """It is known beforehand that there is no room; nothing is allocated, in memory or on disk."""
+    url = origin.add("/x.bin", BIG)
+    if way == "206":
+        head = f"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-1048575/{size}\r\nContent-Length: 1048576\r\n"
+    else:
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n"
+    rule = origin.when().raw(f'{head}ETag: "v"\r\n\r\n'.encode() + BIG[: 100 << 10])
+    tracemalloc.start()
+    with pytest.raises(StorageError) as caught:
+        fetch(url, tmp_path / "x", settings=hydraflow_settings.load(threads=4, retry_delay=0.05, first_wait=0.5))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rule.fired
+    assert isinstance(caught.value, DiskFullError)
+    assert f"{size:,} bytes needed" in str(caught.value)
+    assert most < 20 * MIB
+    assert list(tmp_path.iterdir()) == []

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import collections
 import errno
 import os
 import random
 
 import pytest
 
+from hydraflow.adapters import ownership
 from hydraflow.adapters import store as store_module
 from hydraflow.adapters.store import Store
 from hydraflow.core.ranges import RangeSet
 from hydraflow.models import Validator
-from tests.crash.disk import Recorder, Sync, rebuild
+from tests.crash.disk import MODULES, Recorder, Sync, rebuild
+from tests.crash.world import World
 
+#: Seeded runs of the last test; every one takes some 10 ms.
+RUNS = int(os.environ.get("HYDRAFLOW_TEST_RUNS", "300"))
 SIZE, PIECE = 16_000, 1_000
 DATA = random.Random(5).randbytes(SIZE)
 URL = "http://h/x"
@@ -43,10 +48,26 @@ def session(store: Store, claims: list[tuple[int, RangeSet]], recorder: Recorder
 @pytest.fixture
 def recorder(monkeypatch):
     recorder = Recorder()
-    monkeypatch.setattr(store_module, "os", recorder)
+    for module in MODULES:
+        monkeypatch.setattr(module, "os", recorder)
     monkeypatch.setattr(os, "mkdir", recorder.mkdir)  # pathlib's
-    monkeypatch.setattr(os, "rmdir", recorder.rmdir)
     return recorder
+
+
+@pytest.fixture(autouse=True)
+def large(monkeypatch):
+    """The files of these tests are as good as large ones, which have a journal from the beginning."""
+    monkeypatch.setattr(store_module, "_LARGE", SIZE)
+
+
+@pytest.fixture(autouse=True)
+def boots(monkeypatch):
+    """Whoever looks at a record finds that it was written before the power cut."""
+    running = iter(range(10**9))
+    monkeypatch.setattr(ownership, "_kernel", lambda: f"boot {next(running)}")
+    ownership._process.cache_clear()
+    yield
+    ownership._process.cache_clear()
 
 
 def check(directory, path, claimed: RangeSet) -> None:
@@ -123,6 +144,25 @@ def test_a_second_run_is_cut_too(tmp_path, recorder, monkeypatch):
         target = tmp_path / f"cut{cut}"
         rebuild(recorder.log[:cut], source, target, rng)
         check(target, target / "x", claimed)
+
+
+@pytest.mark.parametrize("batch", range(10))
+def test_any_schedule(tmp_path, recorder, monkeypatch, batch):
+    """Up to five runs in a row, each cut or killed at any operation; the remote file is replaced at times."""
+    ends = collections.Counter()
+    for seed in range(batch, RUNS, 10):
+        rng = random.Random(seed)
+        with monkeypatch.context() as patch:
+            if rng.random() < 0.3:
+                patch.setattr(Recorder, "link", no_links)
+            world = World(tmp_path / str(seed), rng, overwrite=rng.random() < 0.3)
+            for _ in range(rng.randint(1, 4)):
+                if world.may_run():
+                    ends[world.run(recorder)] += 1
+            ends[world.finish(recorder)] += 1
+    assert sum(ends.values()) > RUNS // 10
+    if RUNS >= 300:
+        assert set(ends) >= {"committed", "torn", "resumed and torn", "resumed and committed", "present"}, ends
 
 
 def test_the_disk_itself_can_lose(tmp_path, recorder, monkeypatch):

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-import signal
-import subprocess
-import sys
+import socket
+import stat
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from hydraflow.adapters.store import Store
 from hydraflow.api import fetch
 from hydraflow.errors import (
-    DestinationBusyError,
     DestinationExistsError,
     DigestMismatchError,
     HydraError,
@@ -26,7 +22,6 @@ from hydraflow.errors import (
 from hydraflow.models import Outcome, Verification
 from tests.faults.fronts import MIB, noise
 
-ROOT = Path(__file__).parents[2]
 DATA = noise(9 * MIB)
 SMALL = noise(1000)
 SHA256 = hashlib.sha256(SMALL).hexdigest()
@@ -190,6 +185,62 @@ class TestOddDestinations:
             get(url, tmp_path / "link")
         assert names(tmp_path) == ["link"]
 
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_socket(self, url, tmp_path, get, overwrite):
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(os.path.relpath(tmp_path / "s"))  # such paths are short
+            with pytest.raises(StorageError, match="neither"):
+                get(url, tmp_path / "s", overwrite=overwrite)
+        assert names(tmp_path) == ["s"]
+
+    @pytest.mark.parametrize("kind", ["fifo", "/dev/zero", "socket"])
+    def test_symlink_to_no_file(self, url, tmp_path, get, kind):
+        """It is not read either: that could take for ever."""
+        target = tmp_path / "target"
+        if kind == "fifo":
+            os.mkfifo(target)
+        elif kind == "socket":
+            os.mknod(target, stat.S_IFSOCK | 0o600)
+        else:
+            target.symlink_to(kind)
+        (tmp_path / "link").symlink_to("target")
+        with pytest.raises(DestinationExistsError, match="a link to something that is no file"):
+            get(url, tmp_path / "link", digest=f"sha256:{SHA256}")
+        assert get(url, tmp_path / "link", overwrite=True).path.read_bytes() == SMALL
+        assert not (tmp_path / "link").is_symlink()
+        assert names(tmp_path) == ["link", "target"]
+
+    def test_symlink_to_a_directory(self, url, tmp_path, get):
+        (tmp_path / "real").mkdir()
+        (tmp_path / "small.bin").symlink_to("real")
+        with pytest.raises(StorageError, match="is a directory"):
+            get(url, tmp_path, overwrite=True)
+        assert (tmp_path / "small.bin").is_symlink()
+        assert get(url, tmp_path / "small.bin").path == tmp_path / "small.bin" / "small.bin"
+
+    def test_dangling_symlink_is_replaced(self, url, tmp_path, get):
+        """What it names is not made."""
+        (tmp_path / "link").symlink_to("nowhere")
+        assert get(url, tmp_path / "link", overwrite=True).path.read_bytes() == SMALL
+        assert names(tmp_path) == ["link"]
+
+    def test_a_directory_that_appears_meanwhile(self, origin, tmp_path, get):
+        url = origin.add("/x.bin", DATA)
+        rule = origin.when(request=2).head_delay(0.3)
+
+        def intrude():
+            while not rule.matched >= 2:
+                time.sleep(0.01)
+            (tmp_path / "x").mkdir()
+
+        thread = threading.Thread(target=intrude)
+        thread.start()
+        with pytest.raises(StorageError):
+            get(url, tmp_path / "x", overwrite=True)
+        thread.join()
+        assert (tmp_path / "x").is_dir()
+        assert names(tmp_path / "x") == []
+
     def test_no_permission(self, url, tmp_path, get, monkeypatch):
         def refuse(*_args, **_options):
             raise PermissionError(13, "Permission denied")
@@ -255,118 +306,3 @@ class TestForeignState:
     def test_strangers_in_the_state_directory_stay(self, url, tmp_path, get, state):
         (state / "notes.txt").write_bytes(b"theirs")
         assert get(url, tmp_path / "x").path.read_bytes() == SMALL
-
-
-class TestTwoAtOnce:
-    def test_in_one_process(self, origin, tmp_path, get):
-        url = origin.add("/x.bin", DATA)
-        origin.when().slow(6 * MIB)
-        done = []
-        thread = threading.Thread(target=lambda: done.append(get(url, tmp_path / "x")))
-        thread.start()
-        while origin.bytes_served() < MIB:
-            time.sleep(0.01)
-        for _ in range(3):
-            with pytest.raises(DestinationBusyError) as caught:
-                get(url, tmp_path / "x")
-            assert caught.value.exit_code == 8
-        thread.join()
-        assert done[0].path.read_bytes() == DATA
-        assert (done[0].retries, done[0].restarts) == (0, 0)
-        assert names(tmp_path) == ["x"]
-
-    def test_in_two_processes(self, origin, tmp_path, get):
-        url = origin.add("/x.bin", DATA)
-        origin.when(times=3).slow(MIB)
-        command = [sys.executable, "-m", "hydraflow", "-q", url, "-o", str(tmp_path)]
-        first = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
-        while origin.bytes_served() < MIB:
-            time.sleep(0.01)
-        second = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=20, check=False)
-        assert second.returncode == 8, second.stderr
-        assert b"another process" in second.stderr
-        assert first.wait(20) == 0, first.stderr.read()
-        first.stderr.close()
-        assert (tmp_path / "x.bin").read_bytes() == DATA
-        assert names(tmp_path) == ["x.bin"]
-
-    def test_the_winner_is_frozen(self, origin, tmp_path, get):
-        """A stopped owner is an owner still."""
-        url = origin.add("/x.bin", DATA)
-        rule = origin.when(times=3).slow(MIB)
-        owner = subprocess.Popen([sys.executable, "-m", "hydraflow", "-q", url, "-o", str(tmp_path)], cwd=ROOT)
-        while origin.bytes_served() < MIB:
-            time.sleep(0.01)
-        owner.send_signal(signal.SIGSTOP)
-        with pytest.raises(DestinationBusyError):
-            get(url, tmp_path / "x.bin")
-        owner.send_signal(signal.SIGCONT)
-        assert owner.wait(20) == 0
-        assert rule.fired >= 1
-        assert (tmp_path / "x.bin").read_bytes() == DATA
-
-    def test_flock_that_lies(self, origin, tmp_path, get, monkeypatch):
-        """On some network file systems everybody gets the lock: then one may fail, but nothing is mixed or lost."""
-        url = origin.add("/x.bin", DATA)
-        origin.when().slow(8 * MIB)
-        monkeypatch.setattr(fcntl, "flock", lambda *_: None)
-        outcomes: list[object] = []
-
-        def work(delay):
-            time.sleep(delay)
-            try:
-                outcomes.append(get(url, tmp_path / "x"))
-            except HydraError as error:
-                outcomes.append(error)
-
-        threads = [threading.Thread(target=work, args=(n * 0.25,)) for n in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert any(not isinstance(outcome, HydraError) for outcome in outcomes), outcomes
-        assert (tmp_path / "x").read_bytes() == DATA
-
-    @pytest.mark.parametrize("error", [OSError(37, "No locks available"), OSError(95, "Operation not supported")])
-    def test_flock_that_fails_clears_nothing(self, tmp_path, monkeypatch, error):
-        """Who could not get the lock does not own the state, and must leave it as it is."""
-        owner = Store(tmp_path / "x", "http://h/x")
-        owner.claim()
-        owner.prepare(100, __import__("hydraflow.models").models.Validator('"v1"'), ())
-        before = names(owner.state)
-
-        def fail(*_args):
-            raise error
-
-        monkeypatch.setattr(fcntl, "flock", fail)
-        other = Store(tmp_path / "x", "http://h/x")
-        with pytest.raises(StorageError):
-            other.claim()
-        other.close()
-        assert names(owner.state) == before
-        monkeypatch.undo()
-        owner.close()
-
-    def test_a_forked_child_does_not_keep_the_lock(self, tmp_path):
-        """A child of a fork shares the descriptor: giving up ownership must not wait for its end."""
-        store = Store(tmp_path / "x", "http://h/x")
-        store.claim()
-        reading, writing = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(writing)
-            os.read(reading, 1)
-            os._exit(0)
-        try:
-            # As after a cancelled transfer: the state is kept, and the lock file with it.
-            store._close("_part", "_journal")
-            store._recorded.add(0, 1)
-            store._journal = os.open(tmp_path / "j", os.O_CREAT | os.O_RDWR)
-            store.close()
-            again = Store(tmp_path / "x", "http://h/x")
-            again.claim()
-            again.close()
-        finally:
-            os.close(writing)
-            os.close(reading)
-            os.waitpid(child, 0)
