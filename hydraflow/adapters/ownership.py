@@ -203,11 +203,13 @@ def _judge(record: bytes, age: float, fd: int) -> tuple[bool, bool]:
 
 def evict(directory: int, record: bytes) -> None:
     """Move the record of somebody who is dead aside, unless it is another one by now."""
+    if _content(directory, _LOCK) != record:
+        return  # somebody else was faster
     aside = _ASIDE + secrets.token_hex(4)
     try:
         os.rename(_LOCK, aside, src_dir_fd=directory, dst_dir_fd=directory)
     except FileNotFoundError:
-        return  # somebody else was faster
+        return
     if _content(directory, aside) != record:
         # Faster still: this is a living one's. Should that not work, its owner will notice, and wait.
         with suppress(OSError):

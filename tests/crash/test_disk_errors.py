@@ -119,7 +119,7 @@ def small():
         yield
 
 
-SITUATIONS = ("fresh", "resumed", "overwritten")
+SITUATIONS = ("fresh", "small", "resumed", "overwritten")
 
 
 def arrange(path: Path, situation: str) -> None:
@@ -134,6 +134,8 @@ def arrange(path: Path, situation: str) -> None:
 @pytest.mark.parametrize("lasting", [False, True])
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_every_call_in_turn(tmp_path, fail, monkeypatch, situation, lasting, code):
+    if situation == "small":
+        store._LARGE = SIZE + 1
     arrange(tmp_path / "count" / "x", situation)
     overwrite = situation == "overwritten"
     counter = fail(0, code)
@@ -407,7 +409,7 @@ def test_a_size_that_nobody_has(origin, tmp_path, size, way):
     """It is known beforehand that there is no room; nothing is allocated, in memory or on disk."""
     url = origin.add("/x.bin", BIG)
     if way == "206":
-        head = f"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-1048575/{size}\r\nContent-Length: 1048576\r\n"
+        head = f"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-4194303/{size}\r\nContent-Length: 4194304\r\n"
     else:
         head = f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n"
     rule = origin.when().raw(f'{head}ETag: "v"\r\n\r\n'.encode() + BIG[: 100 << 10])

@@ -181,10 +181,11 @@ def test_moving_a_record_aside_spares_a_living_one(tmp_path, state):
 
 
 def test_of_many_threads_one_wins(tmp_path, state, monkeypatch):
-    """With a dead owner's record in the way, and locks that lie: never two at a time."""
+    """With locks that lie: never two at a time."""
     monkeypatch.setattr(fcntl, "flock", lambda *_: None)
-    path = state(record(pid=ENDED.pid))
-    directory, barrier = os.open(path, os.O_RDONLY), threading.Barrier(8)
+    path, barrier = state(b""), threading.Barrier(8)
+    (path / "lock").unlink()
+    directory = os.open(path, os.O_RDONLY)
     inside, most, wins = [], [], []
 
     def work() -> None:
@@ -207,6 +208,36 @@ def test_of_many_threads_one_wins(tmp_path, state, monkeypatch):
     assert len(wins) >= 30
     assert all(wins)
     assert max(most) == 1
+
+
+def test_of_many_who_find_a_dead_owner_one_stays(tmp_path, state, monkeypatch):
+    """Two may move the record aside at the same instant; whoever then looks again knows, and all but one go."""
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    path, barrier, stayed = state(b""), threading.Barrier(8), []
+    directory = os.open(path, os.O_RDONLY)
+
+    def work() -> None:
+        for turn in range(50):
+            if barrier.wait() == 0:
+                (path / "lock").write_bytes(record(pid=ENDED.pid))
+                stayed.append(0)
+            barrier.wait()
+            mine = Ownership(URL)
+            acquired = mine.acquire(directory) is None
+            barrier.wait()
+            if acquired and mine.confirm():
+                stayed[turn] += 1
+            barrier.wait()
+            mine.release()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    os.close(directory)
+    assert stayed == [1] * 50
+    assert [*path.iterdir()] == []
 
 
 def test_a_full_disk_leaves_no_record(tmp_path, monkeypatch):
