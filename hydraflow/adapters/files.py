@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from pathlib import Path
 
 from hydraflow.errors import StorageError
 
-__all__ = ["NOFOLLOW", "make_directories", "open_regular", "sync_directory", "wrap", "write_all"]
+__all__ = ["NOFOLLOW", "make_directories", "open_regular", "reserve", "sync_directory", "wrap", "write_all"]
 
 NOFOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
+_KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
 
 
 class wrap:  # noqa: N801 - reads as a statement
@@ -32,6 +34,23 @@ def write_all(fd: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
+
+
+def reserve(fd: int, start: int, stop: int) -> bool:
+    """Have the file system set blocks aside for bytes `[start, stop)`; False where it cannot.
+
+    By fallocate(2) itself: where that is not supported, posix_fallocate(3) would write zeros instead.
+    """
+    if not sys.platform.startswith("linux") or sys.maxsize < 1 << 32:
+        return False
+    import ctypes
+
+    try:
+        call = ctypes.CDLL(None).fallocate
+    except (OSError, AttributeError):
+        return False
+    call.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    return int(call(fd, _KEEP_SIZE, start, stop - start)) == 0
 
 
 def open_regular(name: str, directory: int, flags: int) -> int:

@@ -25,7 +25,7 @@ import os
 import secrets
 from pathlib import Path
 
-from hydraflow.adapters.files import NOFOLLOW, make_directories, open_regular, sync_directory, wrap, write_all
+from hydraflow.adapters.files import NOFOLLOW, make_directories, open_regular, reserve, sync_directory, wrap, write_all
 from hydraflow.adapters.ownership import Owner, Ownership, evict, look
 from hydraflow.core import journal
 from hydraflow.core.journal import Identity
@@ -41,6 +41,8 @@ _STATE = (_JOURNAL, _PART, "stale-")
 #: Bytes from which on a journal is made before the first byte comes: on a disk that is full it could not be made later.
 _LARGE = 1 << 20
 _LONGEST_JOURNAL = 256 << 20
+#: Bytes set aside ahead of what has come: at least, and at most.
+_AHEAD, _MOST_AHEAD = 64 << 20, 256 << 20
 
 
 class Store:
@@ -61,6 +63,7 @@ class Store:
         self._part_name = ""
         self._identity: Identity | None = None
         self._recorded = RangeSet()
+        self._reserved = 0
         self._ownership = Ownership(url)
         self._new = self._cleared = self._anchored = False
         self._broken: StorageError | None = None
@@ -266,6 +269,19 @@ class Store:
             self._broken = error
             raise
         self._recorded = received.copy()
+        self._reserve(self._identity.size)
+
+    def _reserve(self, size: int) -> None:
+        """Set blocks aside, as many again as have come within bounds: a size that is a lie costs little.
+
+        It saves CPU, and the disk cannot fill up before they are used (docs/adr/0006-reserved-blocks.md).
+        """
+        top = max(piece.stop for piece in self._recorded)
+        if size < 2 * _AHEAD or self._reserved >= min(size, top + _AHEAD):
+            return
+        start, stop = max(top, self._reserved), min(size, top + min(max(top, _AHEAD), _MOST_AHEAD))
+        # Where it cannot be done it is not tried again.
+        self._reserved = stop if start == stop or reserve(self._part, start, stop) else size
 
     def _begin_journal(self) -> None:
         """A journal of our own, which says what the one before said, takes its place."""
@@ -342,7 +358,7 @@ class Store:
         """
         with wrap(f"cannot clear {self.state}"):
             self._close("_part", "_journal")
-            self._identity, self._recorded = None, RangeSet()
+            self._identity, self._recorded, self._reserved = None, RangeSet(), 0
             self._confirm()
             self._clear()
             self._cleared = True

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from hydraflow import settings as hydraflow_settings
-from hydraflow.adapters import ownership, store
+from hydraflow.adapters import files, ownership, store
 from hydraflow.adapters.store import Store
 from hydraflow.api import fetch
 from hydraflow.core.ranges import RangeSet
@@ -401,6 +401,62 @@ class TestSmallDisk:
         failed = run(origin.add("/y.bin", BIG), target / "d", wrapper=enter)
         assert (failed["exit_code"], failed["error"]) == (6, "StorageError")
         assert failed["message"].endswith("Read-only file system")
+
+
+class TestReserve:
+    """Blocks are set aside ahead of what comes: in moderation, and only by file systems that can."""
+
+    @pytest.fixture
+    def grown(self, tmp_path, monkeypatch):
+        """A transfer of a size, with checkpoints of so many bytes: the blocks of its part, in bytes, after each."""
+        monkeypatch.setattr(store, "_AHEAD", 1 << 20)
+        monkeypatch.setattr(store, "_MOST_AHEAD", 2 << 20)
+
+        def grown(size: int, *checkpoints: int) -> list[int]:
+            mine, found = Store(tmp_path / "x", URL), []
+            mine.claim()
+            mine.prepare(size, Validator('"v1"'), ())
+            for upto in checkpoints:
+                mine.write(upto - 4096, memoryview(bytes(4096)))
+                mine.sync(RangeSet([(upto - 4096, upto)]))
+                facts = os.fstat(mine._part)
+                assert facts.st_size == upto
+                found.append(facts.st_blocks * 512)
+            mine.discard()
+            return found
+
+        return grown
+
+    def test_as_many_again_as_have_come(self, grown):
+        a, b, c = grown(64 << 20, 8192, 3 << 20, 20 << 20)
+        slack = 16 << 10  # what was written, and to whole blocks
+        assert a <= (1 << 20) + slack
+        assert b <= (3 << 20) + slack
+        assert c <= (5 << 20) + slack
+        assert (c > b > a >= 1 << 20) or (a, b, c) == (4096, 8192, 12288), "all, or this file system has no fallocate"
+
+    def test_not_beyond_the_end(self, grown):
+        assert grown(4 << 20, (4 << 20) - 8192)[0] <= 12288 + 4096
+
+    def test_small_files_do_without(self, grown, monkeypatch):
+        monkeypatch.setattr(store, "reserve", lambda *_: pytest.fail("it is small"))
+        grown(1 << 20, 8192, 65536)
+
+    def test_where_it_fails_it_is_not_tried_again(self, grown, monkeypatch):
+        calls = []
+        monkeypatch.setattr(store, "reserve", lambda *_: bool(calls.append(1)))
+        assert grown(64 << 20, 8192, 3 << 20, 20 << 20)[-1] <= 5 * 4096
+        assert calls == [1]
+
+    def test_it_never_writes(self, tmp_path):
+        """Where fallocate is not supported (a pipe, here), that is all that happens."""
+        reading, writing = os.pipe()
+        assert not files.reserve(writing, 0, 1 << 20)
+        os.set_blocking(reading, False)
+        with pytest.raises(BlockingIOError):
+            os.read(reading, 1)
+        os.close(reading)
+        os.close(writing)
 
 
 @pytest.mark.parametrize("size", [2**63 - 1, 2**63 - 2, 2**62])
