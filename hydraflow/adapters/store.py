@@ -89,8 +89,8 @@ class Store:
 
     def _try_own(self) -> bool:
         """Make and open the state directory; False if it must be tried again."""
+        self._new = self._make_state()
         try:
-            self._make_state()
             self._dir = os.open(self.state, os.O_RDONLY | os.O_DIRECTORY | NOFOLLOW)
             if not self._new and os.fstat(self._dir).st_uid != os.geteuid():
                 hint = "Remove it, or choose another --output."
@@ -102,16 +102,20 @@ class Store:
             raise DestinationBusyError(f"{owner} is writing {self.path}")
         return True
 
-    def _make_state(self) -> None:
-        try:
-            os.mkdir(self.state, 0o700)
-        except FileExistsError:
-            self._new = False
-        except FileNotFoundError:
-            make_directories(self.path.parent)
-            self._make_state()
-        else:
-            self._new = True
+    def _make_state(self) -> bool:
+        """Whether it is new."""
+        for made_parents in (False, True):
+            try:
+                os.mkdir(self.state, 0o700)
+            except FileExistsError:
+                return False
+            except FileNotFoundError:
+                if made_parents:
+                    raise  # nothing can be made here: /proc, say
+                make_directories(self.path.parent)
+            else:
+                break
+        return True
 
     def owner(self) -> Owner | None:
         """Who works on the destination now, as far as this can be told without claiming it."""
