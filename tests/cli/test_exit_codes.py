@@ -151,9 +151,9 @@ def test_busy_destination(hydraflow, origin, data, wait_for):
     origin.when(request=1).slow(100_000)
     first = hydraflow.start(url, "-o", "d")
     wait_for(lambda: origin.bytes_served() > 0)
-    second = hydraflow(url, "-o", "d")
+    second = hydraflow(url, "-o", "d", environment={"HYDRAFLOW_BUSY_TIMEOUT": "0"})
     assert second.code == 8
-    assert "another process is writing d/x.bin" in second.error
+    assert f"another process ({first.pid} on {os.uname().nodename}) is still fetching d/x.bin" in second.error
     assert first.poll() is None
 
 
