@@ -59,6 +59,9 @@ def fetch(
 ) -> FetchResult:
     """Fetch a URL to a file, over several connections, going on from where an earlier run ended.
 
+    While another process, on this host or another, fetches the same URL to `dest`, this call waits for its result and
+    checks it (`ALREADY_PRESENT`), or takes over should it end early.
+
     Args:
         url: http or https; `#sha256=HEX`, `#md5=HEX` and `#size=N` may stand behind it.
         dest: a file; or a directory, if it exists as one or ends with a slash, for the URL's own file name in it.
@@ -75,6 +78,8 @@ def fetch(
         What happened, and what the verification rests on; its `path` is whole and verified.
 
     Raises:
+        DestinationBusyError: another process fetches another URL to `dest`, shows no sign of life, or takes longer than
+            `settings.busy_timeout`.
         HydraError: the member of the tree in `hydraflow.errors` says what went wrong; nothing is left at `dest`.
     """
     settings = settings or load()
