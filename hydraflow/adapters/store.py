@@ -278,7 +278,7 @@ class Store:
     def _reserve(self, size: int) -> None:
         """Set blocks aside, as many again as have come within bounds: a size that is a lie costs little.
 
-        It saves CPU, and the disk cannot fill up before they are used (docs/adr/0006-reserved-blocks.md).
+        It saves CPU, and the disk cannot fill up before they are used (docs/adr/0007-reserved-blocks.md).
         """
         top = max(piece.stop for piece in self._recorded)
         if size < 2 * _AHEAD or self._reserved >= min(size, top + _AHEAD):

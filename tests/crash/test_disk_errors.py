@@ -299,7 +299,7 @@ BIG = random.Random(2).randbytes(6 * MIB)
 
 def run(url: str, directory: Path, *options: str, wrapper: tuple[str, ...] = (), prelude: str = "") -> Any:
     """The command, as a process, and its JSON line."""
-    code = f"{prelude}\nfrom hydraflow.cli import main\nmain()"
+    code = f"{prelude}\nfrom hydraflow.__main__ import main\nmain()"
     done = subprocess.run(
         [*wrapper, sys.executable, "-c", code, url, "-o", str(directory), "--json", "-q", *options],
         cwd=ROOT,

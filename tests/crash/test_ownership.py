@@ -554,7 +554,7 @@ def test_the_owner_beats(origin, url, tmp_path, settings, monkeypatch):
 
 
 def start(url: str, directory: Path, *options: str, prelude: str = "", **environment: str) -> subprocess.Popen[bytes]:
-    code = f"{prelude}\nfrom hydraflow.cli import main\nmain()"
+    code = f"{prelude}\nfrom hydraflow.__main__ import main\nmain()"
     return subprocess.Popen(
         [sys.executable, "-c", code, url, "-o", str(directory), "-t", "4", *options],
         cwd=ROOT,
