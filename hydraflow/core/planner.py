@@ -1,20 +1,24 @@
 """Which bytes to ask for next.
 
 The planner hands out *leases*: half-open ranges, each fetched by one request.  Leases are large where the link is fast
-(a request costs CPU and a round trip), small where the end is near (nothing waits for a straggler), and the slowest one
-is split when there is nothing else to do.  Pure: time is an argument.
+(a request costs CPU and a round trip) and small where the end is near.  When all is leased, whoever has nothing to do
+takes over a part of the lease that would end last, so that both end together; and a lease that hardly moves while
+others do is given up, and asked for again.  Nothing then waits for a straggler longer than `patience`, at the end of a
+file as at the head of a stream's window.  Pure: time is an argument.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from statistics import median
 
 from hydraflow.core.ranges import RangeSet
 
 __all__ = ["Lease", "LeasePolicy", "Planner"]
 
 MIB = 1 << 20
-_SLOW = 4  # so many times slower than the others is a straggler
+_WORTH = 3  # a request should bring what comes in so many latencies of an answer: one of them it waits
+_TRIPS = 5  # patience, in latencies of answers: each is a round trip or two
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +27,21 @@ class LeasePolicy:
 
     Attributes:
         first: the request that also serves as the probe.
-        smallest: no lease is planned or split off below this.
-        least: the same for what is split off a straggler, for whose end all others wait.
+        smallest: no lease is planned below this.
+        least: the same for what is split off a lease for whose end others wait.
         largest: no lease is planned above this.
         seconds: a lease should last so long at the rate measured.
-        patience: a lease that will end sooner than this is not worth a split.
-        grace: an answer has this long to come up to speed before its lease can be a straggler.
+        patience: a lease that will end sooner than this is waited for.
+        hedge: share of the file that may be asked for twice.
     """
 
     first: int = 4 * MIB
     smallest: int = MIB
-    least: int = 16 << 10
+    least: int = 64 << 10
     largest: int = 64 * MIB
     seconds: float = 4.0
     patience: float = 0.5
-    grace: float = 3.0
+    hedge: float = 0.02
 
 
 @dataclass(eq=False, slots=True)
@@ -54,6 +58,9 @@ class Lease:
     position: int = field(init=False)
     answered: float | None = field(init=False, default=None)
     dropped: bool = field(init=False, default=False)
+    _speed: float = field(init=False, default=0.0)
+    _seen: tuple[float, int] | None = field(init=False, default=None)
+    _moved: float = field(init=False, default=0.0)
 
     def __post_init__(self) -> None:
         self.position = self.start
@@ -67,6 +74,34 @@ class Lease:
         """Bytes per second since the request was sent."""
         return (self.position - self.start) / max(now - self.since, 1e-3)
 
+    def observe(self, now: float, horizon: int | None) -> None:
+        """Look how fast it is, about now; not where it is the reader who holds it up."""
+        if self.answered is None:
+            return
+        at, position = self._seen or (self.answered, self.start)
+        passed = now - at
+        if passed < _GLANCE:
+            return
+        if self.position > position or (horizon is not None and self.position >= horizon):
+            self._moved = now
+        if horizon is None or self.position < horizon:
+            weight = 1.0 if self._seen is None else min(1.0, passed / _MEMORY)
+            self._speed += weight * ((self.position - position) / passed - self._speed)
+        self._seen = now, self.position
+
+    def pace(self, now: float, patience: float, latency: float) -> float | None:
+        """Bytes per second of late; None as long as nothing can be said. `latency` is an answer's, on average."""
+        if self.answered is None:
+            return None if now - self.since < max(patience, _LONG * latency) else 0.0
+        if now - self.answered < patience / 2:
+            return None
+        return self._speed if now - max(self._moved, self.answered) < patience else 0.0
+
+
+_LONG = 4  # so many times the usual latency has an answer to come
+_GLANCE = 0.1  # seconds between two looks at a lease's speed
+_MEMORY = 1.0  # seconds; servers that hold a rate send a burst and rest for up to half of that
+
 
 class Planner:
     """Keeps account of what is missing, leased and received; every byte is in exactly one of the three.
@@ -79,7 +114,9 @@ class Planner:
     def __init__(self, policy: LeasePolicy, *, largest: int | None = None) -> None:
         self._policy = policy
         self._largest = max(policy.smallest, min(policy.largest, largest or policy.largest))
-        self._rate = 0.0
+        self._streams = largest is not None
+        self._rate = self._latency = self._quickest = 0.0
+        self._hedged = 0
         self.active: list[Lease] = []
         self.size: int | None = None
         self._missing = RangeSet()
@@ -140,7 +177,8 @@ class Planner:
         if self.size is None:
             return None
         share = self._missing.total // (2 * workers)
-        length = max(self._policy.smallest, min(self._wanted(), share))
+        worth = int(_WORTH * self._latency * self._rate)
+        length = max(min(self._policy.smallest, self._wanted()), min(max(self._wanted(), worth), max(share, worth)))
         return self._cut(now, length, horizon) or self._split(now, horizon)
 
     def wants(self, horizon: int | None = None) -> bool:
@@ -156,9 +194,13 @@ class Planner:
         self._received.add(lease.start, lease.position)
         if lease.stop is not None:
             self._missing.add(lease.position, lease.stop)
-        if lease.position > lease.start:
+        if lease.position - lease.start >= self._policy.least:  # less says nothing
             rate = lease.rate(now)
             self._rate = 0.7 * self._rate + 0.3 * rate if self._rate else rate
+        if lease.answered is not None:
+            latency = lease.answered - lease.since
+            self._latency = 0.7 * self._latency + 0.3 * latency if self._latency else latency
+            self._quickest = min(self._quickest or latency, latency)
 
     def shorten(self, lease: Lease, stop: int) -> None:
         """The answer to the lease's request ends at `stop`: what it was to bring beyond that is missing again."""
@@ -167,8 +209,10 @@ class Planner:
             lease.stop = stop
 
     def _wanted(self) -> int:
-        by_rate = int(self._rate * self._policy.seconds) if self._rate else 2 * self._policy.first
-        return max(self._policy.first, by_rate)
+        policy = self._policy
+        if self._streams:  # somebody waits for the first of them
+            return max(policy.smallest // 4, int(self._rate * policy.seconds / 4)) if self._rate else policy.smallest
+        return max(policy.first, int(self._rate * policy.seconds) if self._rate else 2 * policy.first)
 
     def _cut(self, now: float, length: int, horizon: int | None = None) -> Lease | None:
         gap = next(iter(self._missing), None)
@@ -176,37 +220,78 @@ class Planner:
             return None
         length = min(length, self._largest)
         # A last piece too small to be worth a request of its own goes along.
-        stop = gap.stop if len(gap) < length + self._policy.smallest // 2 else gap.start + length
+        stop = gap.stop if len(gap) < length + min(length, self._policy.smallest) // 2 else gap.start + length
         self._missing.subtract(gap.start, stop)
         lease = Lease(gap.start, stop, now)
         self.active.append(lease)
         return lease
 
-    def _split(self, now: float, horizon: int | None) -> Lease | None:
-        """Take over the end of the running lease that would finish last, in proportion to the rates."""
-        slowest, eta = None, self._policy.patience
-        for lease in self.active:
-            if lease.remaining is None or lease.remaining < 2 * self._floor(lease, now):
-                continue
-            left = lease.remaining / max(lease.rate(now), 1.0)
-            if left > eta and (horizon is None or lease.position + lease.remaining // 2 < horizon):
-                slowest, eta = lease, left
-        if slowest is None or slowest.stop is None or not self._rate:
-            return None
-        theirs, floor, stop = slowest.rate(now), self._floor(slowest, now), slowest.stop
-        share = self._rate / (self._rate + theirs)
-        keep = max(floor, int((stop - slowest.position) * (1 - share)))
-        cut = min(slowest.position + keep, stop - floor)
-        if horizon is not None and cut >= horizon:
-            return None
-        slowest.stop = cut
-        lease = Lease(cut, stop, now)
-        self.active.append(lease)
-        return lease
+    # ── who is late ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _floor(self, lease: Lease, now: float) -> int:
-        """Bytes that a split leaves on either side at least."""
-        # Since the answer began: where servers take long to answer, nobody is a straggler for that.
-        age = 0.0 if lease.answered is None else now - lease.answered
-        straggles = age > self._policy.grace and _SLOW * (lease.position - lease.start) < self._rate * age
-        return self._policy.least if straggles else self._policy.smallest
+    def observe(self, now: float, horizon: int | None = None) -> None:
+        """Look at the running leases; often."""
+        for lease in self.active:
+            lease.observe(now, horizon)
+
+    def _patience(self) -> float:
+        return max(self._policy.patience, _TRIPS * self._quickest)
+
+    def _pace(self, lease: Lease, now: float) -> float | None:
+        return lease.pace(now, self._patience(), self._latency)
+
+    def _typical(self, now: float) -> float:
+        """Bytes per second that one more connection would bring."""
+        paces = [pace for lease in self.active if (pace := self._pace(lease, now))]
+        return max(median(paces), self._rate) if paces else self._rate
+
+    def _split(self, now: float, horizon: int | None) -> Lease | None:
+        """Take over the end of the running lease that would finish last, so that both finish together."""
+        typical = self._typical(now)
+        slowest = self.latest(now, horizon)
+        if slowest is None or not typical:
+            return None
+        return self._halve(slowest, now, typical, horizon)
+
+    def _halve(self, lease: Lease, now: float, typical: float, horizon: int | None) -> Lease | None:
+        pace = self._pace(lease, now)
+        theirs = typical if pace is None else pace
+        assert lease.stop is not None
+        left, least = lease.stop - lease.position, self._policy.least
+        # The new request is answered a while from now; until then only the old one moves.
+        keep = int(theirs * (left + typical * 2 * self._latency) / (theirs + typical))
+        cut = lease.position + max(least, keep)
+        if cut > lease.stop - least or (horizon is not None and cut >= horizon):
+            return None
+        stop, lease.stop = lease.stop, cut
+        new = Lease(cut, stop, now)
+        self.active.append(new)
+        return new
+
+    def latest(self, now: float, horizon: int | None = None) -> Lease | None:
+        """The running lease that would end last, if that is not soon."""
+        typical, patience = self._typical(now), self._patience()
+        slowest, latest = None, patience
+        for lease in self.active:
+            if lease.remaining is not None and (horizon is None or lease.position < horizon):
+                pace = self._pace(lease, now)
+                eta = lease.remaining / max(typical if pace is None else pace, 1.0)
+                if eta > latest:
+                    slowest, latest = lease, eta
+        return slowest
+
+    def straggler(self, now: float, horizon: int | None = None, times: int = 4) -> Lease | None:
+        """A lease so many times slower than others that its rest is better asked for again: give it up."""
+        typical, patience = self._typical(now), self._patience()
+        for lease in self.active:
+            if lease.remaining is None or (horizon is not None and lease.position >= horizon):
+                continue
+            pace = self._pace(lease, now)
+            asked = lease.since if lease.answered is None else lease.answered
+            if pace is None or now - asked < patience or times * pace >= typical or lease.remaining <= patience * pace:
+                continue
+            # What is on its way is lost, and what would have come while there is no connection.
+            lost = int(self._policy.least + typical * self._latency)
+            if self.size is not None and self._hedged + lost <= max(self._policy.hedge * self.size, 2 * lost):
+                self._hedged += lost
+                return lease
+        return None

@@ -62,6 +62,8 @@ __all__ = [
 
 _FICKLE = 3  # restarts after which a file that changes again is fetched over one connection
 _DOUBTS = 3  # answers of another version, in a row, before a stream that cannot begin anew believes them
+_SOON = 4  # there may be so many requests in a moment, however few are allowed now
+_TRAILING, _HOPELESS = 4, 8  # so many times slower than others: when all wait for it, and at any time
 
 
 class State(enum.Enum):
@@ -295,12 +297,12 @@ class Transfer:
         """When a `Ticked` is due at the latest, in monotonic seconds; None if only other events can help."""
         if self.state not in (State.PROBING, State.FETCHING):
             return None
-        times = [time for time in (*self._resting, self._limiter.resume_at) if time > now]
+        times = [time for time in (*self._resting, self._limiter.opens_at) if time > now]
         return min(times, default=None)
 
     def waiting(self, now: float) -> bool:
         """No request is running, since all rest after a failure."""
-        return not self.planner.active and any(time > now for time in (*self._resting, self._limiter.resume_at))
+        return not self.planner.active and any(time > now for time in (*self._resting, self._limiter.opens_at))
 
     # ── beginning ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -365,7 +367,7 @@ class Transfer:
                 return self._welcome(event, resource, now, empty=empty)
 
     def _welcome(self, event: HeadReceived, resource: Resource, now: float, *, empty: bool) -> list[Command]:
-        self._limiter.succeeded(now)
+        self._limiter.succeeded(now, event.lease.since)
         self._answered = True
         lease, known = event.lease, self._identity
         lease.answered = now
@@ -422,7 +424,7 @@ class Transfer:
             case Changed(now=what):
                 return self._changed(event.lease, what, now)
             case None:  # pragma: no branch - the last of four
-                self._limiter.succeeded(now)
+                self._limiter.succeeded(now, event.lease.since)
                 event.lease.answered = now
                 self._doubts = 0
                 self._shorten(event)
@@ -440,6 +442,7 @@ class Transfer:
 
     def _end(self, lease: Lease, now: float) -> list[Command]:
         assert self.resource is not None
+        self._limiter.ended(now, lease.since, lease.answered)
         self._release(lease, now)
         if self.planner.size is None:
             self.planner.resolve(lease.position)
@@ -460,8 +463,9 @@ class Transfer:
         if lease.remaining == 0:
             return self._end(lease, now)  # what goes wrong behind the last byte is nobody's loss
         self._release(lease, now)
-        if failure.status in (429, 503):
-            self._limiter.refused(now, min(failure.retry_after or 0.0, self._terms.retry.max_wait))
+        refused = self._is_refusal(lease, failure)
+        if refused:
+            self._limiter.refused(now, min(failure.retry_after or 0.0, self._terms.retry.max_wait), lease.since)
         self._count_failure(lease, failure, now)
         self._answered = self._answered or failure.status is not None
         decision = retry.decide(
@@ -474,6 +478,8 @@ class Transfer:
         )
         if isinstance(decision, retry.GiveUp):
             return self._fail(retry.error_for(failure, self._attempts, self._terms.url, decision.reason), keep=True)
+        if not refused and lease.answered is None and failure.kind is not retry.FailureKind.PROTOCOL:
+            self._limiter.failed(now, decision.delay)
         self.retries += 1
         self._resting.append(now + decision.delay)
         notice = Notice(retry.notice(failure, decision))
@@ -483,6 +489,11 @@ class Transfer:
             return self._fail(retry.error_for(failure, self._attempts, self._terms.url), keep=False)
         self.restarts += self.planner.done > 0
         return [notice, *self._anew(now)]
+
+    def _is_refusal(self, lease: Lease, failure: retry.Failure) -> bool:
+        """The server says that it is too much; also by no connection for one while others have theirs."""
+        cut_off = lease.answered is None and failure.kind in (retry.FailureKind.CONNECT, retry.FailureKind.DROPPED)
+        return failure.status in (429, 503) or (cut_off and self._limiter.active > 0)
 
     def _count_failure(self, lease: Lease, failure: retry.Failure, now: float) -> None:
         if not self._attempts:
@@ -579,14 +590,18 @@ class Transfer:
         del event
         self._resting = [time for time in self._resting if time > now]
         places = (self._terms.threads if self.state is State.FETCHING else 1) - len(self._resting)
-        commands = self._give_way(now)
+        commands = [*self._give_way(now), *self._shed(now), *self._give_up(now, _HOPELESS)]
         while len(self.planner.active) < places and self._limiter.grant(
-            now, needed=self.planner.wants(self._horizon())
+            now, self, needed=self.planner.wants(self._horizon())
         ):
             lease = self._next_lease(now)
             if lease is None:
-                self._limiter.release()
-                break
+                self._limiter.release(self)
+                given_up = self._give_up(now)
+                if not given_up:
+                    break
+                commands += given_up
+                continue
             self._asks[lease] = ask = self._question(lease)
             self.requests += 1
             self.peak = max(self.peak, len(self.planner.active))
@@ -596,12 +611,20 @@ class Transfer:
     def _next_lease(self, now: float) -> Lease | None:
         if self.resource is None:
             return self.planner.probe(now, whole=self._whole)
-        return self.planner.next(now, self._terms.threads, self._horizon()) if self._divisible else None
+        if not self._divisible:
+            return None
+        workers = min(self._terms.threads, max(_SOON, self._limiter.limit))
+        return self.planner.next(now, workers, self._horizon())
 
     def _give_way(self, now: float) -> list[Command]:
         """Give back the places of requests that wait for the reader, if bytes wait for one: he may wait for them."""
         horizon = self._horizon()
-        if horizon is None or not self._limiter.wanted:
+        if horizon is None:
+            return []
+        if self._lent and self.planner.active[0].position < horizon:
+            self._lent = False
+            self._limiter.reclaim(self)  # it goes on
+        if not self._limiter.wanted:
             return []
         blocked = [lease for lease in self.planner.active if lease.position >= horizon]
         if self._divisible:
@@ -609,10 +632,29 @@ class Transfer:
                 self._release(lease, now)
             return [Drop(lease) for lease in blocked]
         if blocked and not self._lent:
-            # It could not be taken up again, so it stays open, idle, and is one request too many when it goes on.
+            # It could not be taken up again, so it stays open, idle; when it goes on, the place counts again.
             self._lent = True
-            self._limiter.release()
+            self._limiter.release(self)
         return []
+
+    def _shed(self, now: float) -> list[Command]:
+        """End requests that are too many, if they would last."""
+        commands: list[Command] = []
+        while self._divisible and self._limiter.surplus and len(self.planner.active) > 1:
+            lease = self.planner.latest(now)
+            if lease is None:
+                break
+            self._release(lease, now)
+            commands.append(Drop(lease))
+        return commands
+
+    def _give_up(self, now: float, times: int = _TRAILING) -> list[Command]:
+        """End a request that is so many times slower than others; its bytes are missing again."""
+        late = self.planner.straggler(now, self._horizon(), times) if self._divisible else None
+        if late is None:
+            return []
+        self._release(late, now)
+        return [Drop(late)]
 
     def _question(self, lease: Lease) -> Ask:
         known = self.resource or self._identity
@@ -621,12 +663,14 @@ class Transfer:
     def _release(self, lease: Lease, now: float) -> None:
         self.planner.finish(lease, now)
         if not self._lent:
-            self._limiter.release()
+            self._limiter.release(self)
         self._lent = False
         del self._asks[lease]
 
     def _note_progress(self, now: float) -> None:
         done, horizon = self.planner.done, self._horizon()
+        self._limiter.received(max(0, done - self._progress), now)
+        self.planner.observe(now, horizon)
         # Where all that has room is there, it is the reader's turn, not the network's.
         if done > self._progress or (horizon is not None and done >= horizon):
             self._progress, self._progress_at, self._attempts, self._broken = done, now, 0, 0

@@ -1,37 +1,72 @@
-"""How many requests an origin gets: up at once, down on refusals, up again in peace."""
+"""How many requests an origin gets: as many as pay, and as the server bears."""
 
 from __future__ import annotations
+
+import itertools
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydraflow.core.limiter import Limiter
+from hydraflow.core.limiter import CALM_MOST, FAILURES, FEW, START, Decision, Limiter
+
+MB = 1e6
 
 
-def answered(ceiling: int = 8) -> Limiter:
+def answered(ceiling: int = 8, latency: float = 0.1) -> Limiter:
+    """A limiter that has heard from its server, for whom `latency` is usual."""
     limiter = Limiter(ceiling)
-    limiter.succeeded(0.0)
+    limiter.succeeded(0.0, -latency)
     return limiter
 
 
-def taken(limiter: Limiter, count: int, now: float = 0.0) -> Limiter:
+def taken(limiter: Limiter, count: int, now: float = 0.0, who: object = None) -> Limiter:
     for _ in range(count):
-        assert limiter.grant(now)
+        assert limiter.grant(now, who)
     return limiter
 
 
-def refuse_one(limiter: Limiter, now: float, pause: float = 0.0) -> int:
+def refuse_one(limiter: Limiter, now: float, pause: float = 0.0, since: float | None = None) -> int:
     """One of the running requests is refused, which ends it; the new limit."""
     limiter.release()
-    limiter.refused(now, pause)
+    limiter.refused(now, pause, since)
     return limiter.limit
+
+
+class Wire:
+    """A link with endless demand: every 50 ms all places are taken, and `rate(n)` bytes per second come over n.
+
+    With `hasty` requests that are too many end at once, otherwise never before there is another reason.
+    """
+
+    def __init__(self, limiter: Limiter, rate, *, demand: bool = True) -> None:
+        self.limiter, self.rate, self.demand, self.now = limiter, rate, demand, 0.0
+
+    def run(self, seconds: float) -> int:
+        """The limit after so many seconds."""
+        end = self.now + seconds
+        while self.now < end:
+            for _ in range(self.limiter.surplus):
+                self.limiter.release()
+            while self.limiter.grant(self.now, needed=self.demand):
+                pass
+            self.now += 0.05
+            self.limiter.received(int(self.rate(self.limiter.active) * 0.05), self.now)
+        return self.limiter.limit
+
+
+def each(rate: float, most: float = 1e12):
+    """So much for every connection, up to what the link gives."""
+    return lambda count: min(count * rate, most)
+
+
+# Places.
 
 
 def test_one_request_until_the_server_has_answered():
     limiter = taken(Limiter(3), 1)
     assert not limiter.grant(0.0)
-    limiter.succeeded(0.1)
+    limiter.succeeded(0.1, 0.0)
     taken(limiter, 2, 0.1)
     assert not limiter.grant(0.1)
     assert (limiter.active, limiter.limit) == (3, 3)
@@ -44,83 +79,14 @@ def test_a_place_given_back_can_be_taken_again():
     assert limiter.grant(0.0)
 
 
-def test_a_refusal_costs_one_place():
-    assert refuse_one(taken(answered(8), 8), 5.0) == 7
-
-
-def test_a_server_that_bears_fewer_gets_what_it_bears():
-    limiter = taken(answered(8), 4)
-    assert limiter.grant(5.0)
-    assert refuse_one(limiter, 5.0) == 4
-
-
-def test_the_last_place_is_never_taken_away():
-    limiter = taken(answered(8), 1)
-    assert [refuse_one(limiter, 5.0), limiter.grant(9.0), refuse_one(limiter, 9.0)] == [1, True, 1]
-
-
-def test_a_burst_of_refusals_finds_what_the_server_bears():
-    limiter = taken(answered(8), 8)
-    assert [refuse_one(limiter, 5.0) for _ in range(6)] == [7, 6, 5, 4, 3, 2]
-    assert limiter.active == 2
-
-
-def test_retry_after_holds_every_request_back_and_is_never_shortened():
-    limiter = taken(answered(8), 3)
-    refuse_one(limiter, 5.0, pause=4.0)
-    refuse_one(limiter, 5.5, pause=1.0)
-    assert limiter.resume_at == 9.0
+def test_a_request_that_goes_on_counts_even_above_the_limit():
+    limiter = taken(answered(1), 1)
+    limiter.reclaim()
+    assert (limiter.active, limiter.grant(0.0)) == (2, False)
     limiter.release()
-    assert [limiter.grant(8.99), limiter.grant(9.0)] == [False, True]
-
-
-def test_a_later_retry_after_counts_too():
-    limiter = taken(answered(8), 3)
-    refuse_one(limiter, 5.0)
-    refuse_one(limiter, 5.5, pause=10.0)
-    assert limiter.resume_at == 15.5
-
-
-def test_peace_brings_the_places_back_one_by_one():
-    limiter = taken(answered(4), 3)
-    refuse_one(limiter, 5.0)
-    assert limiter.limit == 2
-    limits = []
-    for now in (14.9, 15.0, 24.9, 25.0, 35.0, 45.0):
-        limiter.succeeded(now)
-        limits.append(limiter.limit)
-    assert limits == [2, 3, 3, 4, 4, 4]
-
-
-def test_a_server_that_refuses_before_it_ever_answered_is_approached_slowly():
-    limiter = taken(Limiter(8), 1)
-    assert refuse_one(limiter, 0.0) == 1
-    limits = []
-    for now in (1.0, 9.0, 10.0, 20.0):
-        limiter.succeeded(now)
-        limits.append(limiter.limit)
-    assert limits == [1, 1, 2, 3]
-
-
-@given(
-    st.integers(1, 9),
-    st.lists(st.tuples(st.sampled_from(["grant", "end", "refuse"]), st.floats(0, 3), st.floats(0, 5)), max_size=60),
-)
-@settings(deadline=None)
-def test_limits_hold_whatever_happens(ceiling, steps):
-    limiter, now, model = Limiter(ceiling), 0.0, 0
-    for what, wait, pause in steps:
-        now += wait
-        if what == "grant":
-            free = model < limiter.limit and now >= limiter.resume_at
-            assert limiter.grant(now) is free
-            model += free
-        elif model:
-            model -= 1
-            limiter.release()
-            limiter.succeeded(now) if what == "end" else limiter.refused(now, pause)
-        assert limiter.active == model
-        assert 1 <= limiter.limit <= ceiling
+    assert not limiter.grant(0.0)
+    limiter.release()
+    assert limiter.grant(0.0)
 
 
 def test_who_needs_a_place_and_gets_none_is_heard():
@@ -142,3 +108,334 @@ def test_nobody_makes_room_for_a_request_that_has_to_wait_anyway(needed):
     limiter.refused(0.0, 5.0)
     assert not limiter.grant(1.0, needed=needed)
     assert not limiter.wanted
+
+
+def test_who_holds_more_leaves_the_next_place_to_who_waits():
+    limiter = taken(taken(answered(4), 3, who="a"), 1, who="b")
+    assert not limiter.grant(0.0, "b", needed=True)
+    limiter.release("a")
+    assert not limiter.grant(0.1, "a", needed=True)  # two against one
+    assert limiter.grant(0.1, "b")
+    limiter.release("a")
+    assert limiter.grant(0.2, "a", needed=True)  # one against two
+
+
+def test_who_has_gone_does_not_wait():
+    limiter = taken(answered(2), 2, who="a")
+    assert not limiter.grant(0.0, "b", needed=True)
+    limiter.release("a")
+    assert not limiter.grant(0.24, "a")
+    assert limiter.grant(0.26, "a")
+
+
+def test_who_gives_its_last_place_back_does_not_wait():
+    limiter = taken(taken(answered(3), 2, who="a"), 1, who="b")
+    assert not limiter.grant(0.0, "b", needed=True)
+    limiter.release("b")
+    assert limiter.grant(0.0, "a")
+
+
+# The opening.
+
+
+@pytest.mark.parametrize(("latency", "limit"), [(0.0, FEW), (0.01, FEW), (0.011, START), (1.0, START)])
+def test_where_round_trips_are_dear_the_opening_is_bold(latency, limit):
+    assert answered(128, latency).limit == limit
+
+
+def test_nobody_gets_more_than_the_ceiling():
+    assert answered(5).limit == 5
+    assert Wire(answered(5, 0.0), each(MB)).run(30.0) == 5
+
+
+def test_a_fast_link_that_one_connection_fills_gets_few():
+    wire = Wire(answered(16, 0.001), each(1e9, 1e9))
+    limits = [wire.run(0.05) for _ in range(600)]
+    assert sum(limit > FEW for limit in limits) < 0.1 * len(limits)  # tries
+    assert wire.limiter.bound == "link"
+
+
+def test_connections_that_pay_are_opened_within_a_second():
+    wire = Wire(answered(16, 0.001), each(5 * MB))
+    assert wire.run(0.6) == 16
+    assert wire.limiter.bound == "ceiling"
+    assert [(one.limit, one.reason) for one in wire.limiter.decisions] == [
+        (2, "the server answers"),
+        (4, "nothing to compare with yet"),
+        (16, "4 bring +100% over 2"),
+    ]
+
+
+def test_decisions_say_when():
+    assert list(answered(4).decisions) == [Decision(0.0, 4, "the server answers")]
+
+
+def test_with_a_high_ceiling_it_grows_as_long_as_it_pays():
+    wire = Wire(answered(128, 0.08), each(2 * MB, 125 * MB))
+    assert wire.run(4.0) in (64, 128)
+    limits = [wire.run(0.05) for _ in range(600)]
+    assert sum(limit < 63 for limit in limits) < 0.1 * len(limits)
+
+
+def test_nothing_grows_where_nobody_waits():
+    assert Wire(answered(64, 0.05), each(MB), demand=False).run(60.0) <= START
+
+
+def test_places_that_are_not_used_prove_nothing():
+    limiter = taken(answered(64, 0.05), 3)
+    for tick in range(200):
+        limiter.received(1000, tick * 0.05)
+        assert not limiter.grant(tick * 0.05, needed=True) or limiter.release() is None
+    assert limiter.limit == START
+
+
+# Later.
+
+
+def test_a_link_that_becomes_another_is_tried_anew():
+    wire = Wire(answered(16, 0.001), each(50 * MB, 50 * MB))
+    wire.run(12.0)
+    wire.rate = each(3 * MB)
+    assert wire.run(8.0) == 16
+
+
+def test_a_try_that_brings_nothing_is_repeated_ever_more_seldom():
+    wire = Wire(answered(16, 0.001), each(50 * MB, 50 * MB))
+    starts = []
+    for _ in range(int(200 / 0.05)):
+        before = wire.limiter.limit
+        wire.run(0.05)
+        if wire.limiter.limit > before:
+            starts.append(wire.now)
+    assert len(starts) < 14
+    assert starts[-1] - starts[-2] > 30.0
+
+
+def test_connections_that_do_not_pay_any_more_are_shed_down_to_one():
+    wire = Wire(answered(16, 0.05), each(5 * MB))
+    assert wire.run(5.0) == 16
+    wire.rate = each(80 * MB, 80 * MB)
+    limits = [wire.run(1.0) for _ in range(60)]
+    assert min(limits) == 1
+    assert any(one.reason == "fewer bring as much" for one in wire.limiter.decisions)
+
+
+def test_connections_that_pay_are_kept():
+    wire = Wire(answered(16, 0.05), each(5 * MB))
+    limits = [wire.run(0.05) for _ in range(int(300 / 0.05))]
+    assert sum(limit < 16 for limit in limits) < 0.05 * len(limits)
+    assert min(limits) >= 14
+    assert wire.limiter.decisions[-1].reason == "14 bring -12% over 16"
+
+
+def test_requests_that_bring_nothing_are_too_many():
+    limiter = answered(16, 0.001)
+    wire = Wire(limiter, each(50 * MB, 50 * MB))
+    wire.run(0.1)
+    while limiter.surplus == 0:
+        wire.run(0.05)
+        assert wire.now < 2.0
+    assert limiter.active > limiter.limit == 2
+
+
+# Short requests.
+
+
+def test_those_that_wait_for_short_requests_begin():
+    limiter = taken(answered(32, 0.05), START, who="all")
+    for who in range(40):
+        assert not limiter.grant(0.1, who, needed=True)
+    limiter.ended(0.2, 0.0, 0.1)
+    assert limiter.limit == 2 * START
+
+
+@pytest.mark.parametrize(
+    ("what", "now", "answered_at", "waiting"),
+    [
+        ("nobody waits", 0.2, 0.1, []),
+        ("the one who waits has a place", 0.2, 0.1, ["all"]),
+        ("it was not short", 0.6, 0.1, ["other"]),
+        ("it was never answered", 0.2, None, ["other"]),
+    ],
+)
+def test_who_does_not_wait_for_short_requests(what, now, answered_at, waiting):
+    limiter = taken(answered(32, 0.05), START, who="all")
+    for who in waiting:
+        assert not limiter.grant(now, who, needed=True)
+    limiter.ended(now, 0.0, answered_at)
+    assert limiter.limit == START, what
+
+
+# Refusals.
+
+
+def test_a_refusal_costs_one_place():
+    assert refuse_one(taken(answered(8), 8), 5.0) == 7
+
+
+def test_a_server_that_bears_fewer_gets_what_it_bears():
+    limiter = taken(answered(8), 4)
+    assert limiter.grant(5.0)
+    assert refuse_one(limiter, 5.0) == 4
+    assert (limiter.bound, limiter.decisions[-1].reason) == ("server", "the server refuses more than 4")
+
+
+def test_the_last_place_is_never_taken_away():
+    limiter = taken(answered(8), 1)
+    assert [refuse_one(limiter, 5.0), limiter.grant(9.0), refuse_one(limiter, 9.0)] == [1, True, 1]
+
+
+def test_a_burst_of_refusals_finds_what_the_server_bears():
+    limiter = taken(answered(8), 8)
+    assert [refuse_one(limiter, 5.0, since=0.0) for _ in range(6)] == [7, 6, 5, 4, 3, 2]
+    assert limiter.active == 2
+
+
+def test_a_burst_that_leaves_nothing_is_one_event():
+    limiter = taken(answered(8), 8)
+    assert [refuse_one(limiter, 5.0, since=0.0) for _ in range(8)][-1] == 4
+    taken(limiter, 4, 6.0)
+    assert [refuse_one(limiter, 7.0, since=6.0) for _ in range(4)][-1] == 2
+
+
+def test_retry_after_holds_every_request_back_and_is_never_shortened():
+    limiter = taken(answered(8), 3)
+    refuse_one(limiter, 5.0, pause=4.0)
+    refuse_one(limiter, 5.5, pause=1.0)
+    assert limiter.resume_at == limiter.opens_at == 9.0
+    limiter.release()
+    assert [limiter.grant(8.99), limiter.grant(9.0)] == [False, True]
+
+
+def test_a_later_retry_after_counts_too():
+    limiter = taken(answered(8), 3)
+    refuse_one(limiter, 5.0)
+    refuse_one(limiter, 5.5, pause=10.0)
+    assert limiter.resume_at == 15.5
+
+
+def test_peace_brings_the_places_back_one_by_one():
+    wire = Wire(answered(4), each(MB))
+    taken(wire.limiter, 4)
+    assert [refuse_one(wire.limiter, 0.0, since=-1.0) for _ in range(2)] == [3, 2]
+    limits = [wire.run(1.0) for _ in range(41)]
+    assert sorted(limits[:29]) == limits[:29]
+    assert [limits[:29].count(limit) for limit in (2, 3)] == pytest.approx([10, 10], abs=1)
+    assert wire.limiter.bound == "ceiling"
+
+
+def test_a_server_that_refuses_again_is_left_in_peace_for_longer():
+    limiter = answered(8)
+    wire = Wire(limiter, each(MB))
+    taken(limiter, 4)
+    refuse_one(limiter, 0.0)
+    tries = []
+    while wire.now < 400.0:
+        if wire.run(0.05) > 3 and limiter.active > 3:
+            tries.append(wire.now)
+            refuse_one(limiter, wire.now, since=wire.now)
+    waits = [b - a for a, b in itertools.pairwise(tries)]
+    assert waits[:3] == pytest.approx([20.0, 40.0, 80.0], abs=0.5)
+    assert max(waits) < CALM_MOST + 0.5
+
+
+def test_a_server_that_refuses_before_it_ever_answered_is_approached_slowly():
+    limiter = taken(Limiter(8), 1)
+    assert refuse_one(limiter, 0.0) == 1
+    limiter.succeeded(1.0, 0.5)
+    wire = Wire(limiter, each(MB))
+    assert [wire.run(9.0), wire.run(2.0), wire.run(11.0)] == [1, 2, 3]
+
+
+# Failures.
+
+
+def broken(limiter: Limiter, now: float = 5.0, delay: float = 2.0) -> Limiter:
+    for _ in range(FAILURES):
+        limiter.failed(now, delay)
+    return limiter
+
+
+def test_several_failures_in_a_row_leave_one_request_at_a_time():
+    limiter = answered(8)
+    for _ in range(FAILURES - 1):
+        limiter.failed(5.0, 2.0)
+    assert limiter.limit == 8
+    limiter.failed(5.0, 2.0)
+    assert (limiter.limit, limiter.opens_at, limiter.resume_at) == (1, 7.0, 0.0)
+    assert limiter.decisions[-1].reason == f"{FAILURES} failures in a row"
+    assert [limiter.grant(6.9), limiter.grant(7.0), limiter.grant(7.0)] == [False, True, False]
+    limiter.received(10, 7.1)  # what still runs changes nothing
+    assert limiter.limit == 1
+
+
+def test_the_first_success_ends_it():
+    limiter = taken(broken(answered(8)), 1, 7.0)
+    limiter.succeeded(7.5, 7.0)
+    assert (limiter.limit, limiter.opens_at) == (8, 0.0)
+
+
+def test_failures_with_successes_between_them_are_not_in_a_row():
+    limiter = answered(8)
+    for _ in range(3 * FAILURES):
+        limiter.failed(5.0, 2.0)
+        limiter.succeeded(5.0, 4.9)
+    assert limiter.limit == 8
+
+
+def test_where_bytes_come_some_failures_are_no_outage():
+    limiter = answered(8)
+    for _ in range(3 * FAILURES):
+        limiter.failed(5.0, 2.0)
+        limiter.received(1, 5.0)
+    assert limiter.limit == 8
+
+
+def test_each_probe_that_fails_makes_all_wait():
+    limiter = taken(broken(answered(8)), 1, 7.0)
+    limiter.release()
+    limiter.failed(8.0, 3.0)
+    assert [limiter.grant(10.9), limiter.grant(11.0)] == [False, True]
+
+
+# Anything may happen.
+
+
+@given(
+    st.integers(1, 40),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["grant", "grant", "end", "refuse", "fail", "receive"]),
+            st.floats(0, 3),
+            st.floats(0, 5),
+            st.sampled_from("abc"),
+        ),
+        max_size=80,
+    ),
+)
+@settings(deadline=None)
+def test_limits_hold_whatever_happens(ceiling, steps):
+    limiter, now, held = Limiter(ceiling), 0.0, []
+    for what, wait, pause, who in steps:
+        now += wait
+        if what == "grant":
+            free = len(held) < limiter.limit and now >= limiter.opens_at
+            granted = limiter.grant(now, who, needed=pause > 1)
+            assert free or not granted
+            assert granted or not free or who in held  # only who has some leaves one to others
+            held += [who] * granted
+        elif what == "receive":
+            limiter.received(int(pause * MB), now)
+        elif held:
+            limiter.release(held.pop())
+            if what == "end":
+                limiter.succeeded(now, now - pause / 10)
+                limiter.ended(now, now - pause, now - pause / 2)
+            elif what == "refuse":
+                limiter.refused(now, pause, now - pause)
+            else:
+                limiter.failed(now, pause)
+        assert limiter.active == len(held)
+        assert 1 <= limiter.limit <= ceiling
+        assert 0 <= limiter.surplus <= limiter.active
+        assert all(0 < one.limit <= ceiling and one.reason for one in limiter.decisions)

@@ -9,7 +9,7 @@ import pytest
 from hydraflow import errors
 from hydraflow.core import transfer as machine
 from hydraflow.core.journal import Identity
-from hydraflow.core.limiter import Limiter
+from hydraflow.core.limiter import Limiter, _State
 from hydraflow.core.planner import Lease, LeasePolicy, Planner
 from hydraflow.core.ranges import RangeSet
 from hydraflow.core.responses import Ask
@@ -47,6 +47,15 @@ def left_over(size: int = 100, validator: Validator = STRONG, claims: tuple[Clai
     return Identity(URL, size, validator, claims, "part-1")
 
 
+class Open(Limiter):
+    """One that allows all it may from the first answer on."""
+
+    def succeeded(self, now: float, since: float | None = None) -> None:
+        super().succeeded(now, since)
+        if self._calm_until is None:
+            self.limit = self.ceiling
+
+
 class Rig:
     """A transfer with a clock that stands still until told, chance that is always 1/2, and its commands."""
 
@@ -54,7 +63,7 @@ class Rig:
         self.now = 0.0
         self.given = False
         self.horizon = options.get("horizon")
-        self.limiter = options.get("limiter") or Limiter(threads)
+        self.limiter = options.get("limiter") or Open(threads)
         self.planner = Planner(LEASES)
         self.open: list[tuple[Lease, Ask]] = []
         self.said: list[str] = []
@@ -595,7 +604,8 @@ def test_a_stream_forgets_an_answer_of_another_version_when_a_right_one_comes():
 def test_changes_do_not_wait_for_the_pauses_of_earlier_failures():
     rig = fetching(threads=3)
     assert len(rig.open) == 3
-    rig.fail(index=1).fail(index=1).now = 0.1
+    silent = Failure(FailureKind.STALLED, "silence")
+    rig.fail(silent, 1).fail(silent, 1).now = 0.1
     rig.receive(1).after(0.0).after(1.0)
     assert len(rig.open) == 3
     rig.fail(index=2).head(whole(etag='"v2"'), 1)
@@ -774,8 +784,36 @@ def test_a_server_that_refuses_gets_fewer_requests():
 
 
 def test_other_failures_do_not_touch_the_limit():
-    rig = fetching(1000, threads=4).fail(REFUSED, 3).head(status(500), 2)
+    rig = fetching(1000, threads=4).fail(DROPPED).head(status(500), 2)
     assert rig.limiter.limit == 4
+
+
+@pytest.mark.parametrize("failure", [REFUSED, DROPPED])
+def test_no_connection_for_one_while_others_have_theirs_is_a_refusal(failure):
+    rig = fetching(1000, threads=4).fail(failure, 3)
+    assert rig.limiter.limit == 3
+
+
+def test_after_several_failures_all_ask_one_at_a_time():
+    limiter = Open(4)
+    rig = Rig(limiter=limiter).begin()
+    for _ in range(4):
+        rig.head(status(500)).after(8.0)
+    assert limiter.opens_at == 0.0
+    rig.head(status(500))
+    other = Rig(limiter=limiter).begin()
+    assert (rig.open, other.open, other.said) == ([], [], [])
+    assert other.transfer.wake_at(rig.now) == rig.transfer.wake_at(rig.now) == rig.now + 4.0
+    other.now = rig.now
+    other.after(4.0).head(partial(0, 40, 40))
+    assert len(rig.after(4.0).open) == 1
+
+
+def test_an_answer_against_the_rules_is_no_outage():
+    rig = Rig().begin()
+    for _ in range(2):
+        rig.head(partial(7, 47)).after(3.0)
+    assert rig.limiter._failures == 0
 
 
 def test_a_server_that_breaks_the_rules():
@@ -899,6 +937,77 @@ def test_an_answer_that_cannot_be_taken_up_lends_its_place_as_long_as_it_waits()
     assert (limiter.active, rig.state) == (1, State.VERIFYING)
     other.head(partial(0, 40, 40)).end()
     assert limiter.active == 0
+
+
+def test_an_answer_that_goes_on_takes_its_place_back():
+    limiter = Limiter(1)
+    rig = Rig(threads=1, horizon=60, limiter=limiter).begin().head(whole(1000)).receive(60)
+    other = Rig(threads=1, limiter=limiter).begin()
+    rig.after(0.1)
+    assert limiter.active == 0
+    rig.horizon = 2000
+    rig.after(0.1)
+    assert limiter.active == 1
+    assert other.after(0.1).open == []
+    rig.receive(940).end()
+    assert limiter.active == 0
+    assert len(other.after(0.1).open) == 1
+
+
+# Requests that are too many, and those that are too slow.
+
+
+def test_requests_that_bring_nothing_are_ended():
+    rig = fetching(100_000, threads=4)
+    rig.planner._rate = 10.0
+    rig.limiter._enter(_State.STANDING, 0.0, 2, "they brought nothing")
+    rig.after(0.1)
+    assert (len(rig.open), rig.limiter.active) == (2, 2)
+    rig.limiter._enter(_State.GROWING, 0.0, 1, "")
+    assert len(rig.after(0.1).open) == 2
+
+
+def test_requests_that_end_soon_are_not_ended_before():
+    rig = fetching(100_000, threads=4)
+    rig.planner._rate = 1e6
+    rig.limiter._enter(_State.STANDING, 0.0, 2, "they brought nothing")
+    assert len(rig.after(0.1).open) == 4
+
+
+def test_the_only_request_is_never_too_many():
+    rig = fetching(100_000, threads=1)
+    rig.planner._rate = 10.0
+    rig.limiter.reclaim()
+    rig.limiter._enter(_State.STANDING, 0.0, 1, "")
+    assert len(rig.after(0.1).open) == 1
+
+
+def test_a_request_that_hardly_moves_is_given_up_and_its_bytes_are_asked_for_again():
+    rig = fetching(100, threads=2)
+    rig.head(partial(40, 55), 1).receive(1, 1)
+    rig.planner._rate = 100.0
+    slow = rig.open[1][0]
+    while len(rig.open) > 1 or slow in rig.planner.active:
+        rig.receive(0).after(0.1)
+        first = rig.open[0]
+        if first[0] is not slow and first[0].remaining:
+            rig.receive(first[0].remaining).end()
+        assert rig.now < 20.0
+    assert slow.dropped
+    assert rig.state in (State.FETCHING, State.VERIFYING)
+
+
+@pytest.mark.parametrize(("speed", "again"), [(16.0, True), (26.0, False)])
+def test_nobody_waits_for_one_that_is_much_slower_than_the_others(speed, again):
+    rig = fetching(54, threads=2)
+    rig.head(partial(40, 54, 54), 1)
+    slow = rig.open[1][0]
+    rig.now, rig.planner._rate = 10.0, 100.0
+    slow._speed, slow._seen, slow._moved = speed, (9.95, 40), 9.9
+    rig.end()
+    assert slow.dropped is again
+    assert rig.asks == [Ask(40, 54, '"v1"')]
+    assert rig.limiter.active == 1
 
 
 # The table.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hydraflow.errors import HydraError
     from hydraflow.models import Claim
 
-LEASES = LeasePolicy(first=400, smallest=100, least=10, largest=6400, seconds=4.0, patience=0.5, grace=1.0)
+LEASES = LeasePolicy(first=400, smallest=100, least=10, largest=6400, seconds=4.0, patience=0.5)
 PATIENCE = Policy(delay=0.5, delay_max=5.0, first_wait=10.0, max_wait=60.0)
 READ_TIMEOUT = 8.0
 TICK, SLOW_TICK = 0.25, 5.0
