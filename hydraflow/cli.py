@@ -98,7 +98,7 @@ class _Options:
 
 @click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("urls", metavar="URL...", nargs=-1, required=True)
-@click.option("-t", "--threads", type=int, metavar="N", help="Most connections at a time.  [HYDRAFLOW_THREADS, or 8]")
+@click.option("-t", "--threads", type=int, metavar="N", help="Most connections at a time.  [HYDRAFLOW_THREADS, or 16]")
 @click.option(
     "-o",
     "--output",

@@ -76,7 +76,7 @@ class Engine:
 
     def limiter(self, url: str) -> Limiter:
         """The limiter of a URL's origin."""
-        return self._limiters.setdefault(urls.origin(url), Limiter(self.settings.threads))
+        return self._limiters.setdefault(urls.origin(url), Limiter(self.settings.ceiling))
 
     async def run(self, order: Order, sink: Sink) -> FetchResult:
         """Carry out an order.
@@ -157,7 +157,7 @@ class Job:
         self._planner = Planner(LeasePolicy(), largest=order.largest_lease)
         self._begun = time.monotonic()
         self._transfer = Transfer(
-            Terms(self._shown, order.claim, order.size, self._settings.threads, engine.policy),
+            Terms(self._shown, order.claim, order.size, self._settings.ceiling, engine.policy),
             self._planner,
             engine.limiter(order.url),
             rng=random.random,

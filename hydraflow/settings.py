@@ -50,7 +50,10 @@ class Settings:
         ConfigurationError: a value is not of its kind, or out of bounds.
     """
 
-    threads: int = _setting(8, "Most connections used at a time, for one origin.", least=1, most=128)
+    threads: int = _setting(16, "Most connections used at a time, for one origin.", least=1, most=128)
+    aggressive: bool = _setting(
+        default=False, meaning="Use up to 128 connections, as long as more of them pay: for long lossy paths."
+    )
     output: Path = _setting(Path("download"), "Directory that files are written to.")
     buffer: int | None = _setting(
         None, "Memory for a stream's reorder window; default: threads × 5 MB.", unit="bytes", least=MB
@@ -94,6 +97,11 @@ class Settings:
 
     def model_copy(self, update: dict[str, Any]) -> Settings:
         return dataclasses.replace(self, **update)
+
+    @property
+    def ceiling(self) -> int:
+        """Most connections to one origin."""
+        return 128 if self.aggressive else self.threads
 
     @property
     def window(self) -> int:
