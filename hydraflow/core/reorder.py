@@ -100,4 +100,4 @@ class Window:
             raise ValueError(f"{count} bytes cannot leave, {self.ready - self.head} are ready")
         passed = range(self.head // self._block, (self.head + count) // self._block)
         self.head += count
-        self._free += [self._blocks.pop(number) for number in passed]
+        self._free += [self._blocks.pop(number) for number in passed if number in self._blocks]
