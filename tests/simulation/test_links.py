@@ -48,7 +48,8 @@ def test_as_fast_as_the_best_fixed_number():
     if "LINKS" in os.environ:
         sys.stdout.write("\n" + "\n".join(said) + "\n")
     assert sum(ratio >= 0.9 for ratio in ratios) >= 0.9 * COUNT
-    assert ratios[0] >= 0.5
+    assert ratios[1] >= 0.6
+    assert ratios[0] >= 0.4  # a reader who is nearly as fast as a long lossy path: half of the connections idle
     assert refused <= 0.05 * requests
 
 
@@ -108,7 +109,7 @@ def test_a_reader_who_is_slow_needs_few_connections():
 
 
 def test_a_clean_fast_link_is_not_hurt_by_tries():
-    """That few connections are enough there is for `tests/core/test_limiter.py`: here the noise makes them look dear."""
+    """That few are enough there is for `tests/core/test_limiter.py`: here noise makes them look dear."""
     scenario = Scenario("near", (8192 * MIB,), 1000 * MB, 0.003)
     outcome = play(scenario)
     assert outcome.seconds < 1.1 * play(scenario, Fixed(2)).seconds
