@@ -33,6 +33,8 @@ _TICK = 0.05
 _PROGRESS_INTERVAL = 0.1
 #: Longest wait, in seconds, for the end of a body whose bytes have all come.
 _END_WAIT = 1.0
+#: Seconds without a look at the clock after which this process was not running: it looks every `_TICK`.
+_ASLEEP = 3.0
 
 _PHASES = {
     State.PROBING: Phase.CONNECTING,
@@ -57,6 +59,26 @@ class Order:
     largest_lease: int | None = None
 
 
+class Clock:
+    """Monotonic seconds during which this process ran: one that was stopped cannot say that the network was silent."""
+
+    def __init__(self) -> None:
+        self._read_at = time.monotonic()
+        self._asleep = 0.0
+
+    def resume(self) -> None:
+        """Nobody has looked at it for a while, because nothing was to be done."""
+        self._read_at = time.monotonic()
+
+    def now(self) -> float:
+        """To be asked often while anything is going on."""
+        now = time.monotonic()
+        if now - self._read_at > _ASLEEP:
+            self._asleep += now - self._read_at
+        self._read_at = now
+        return now - self._asleep
+
+
 class Engine:
     """What all transfers of a process share."""
 
@@ -65,6 +87,7 @@ class Engine:
             raise ConfigurationError(f"not a valid User-Agent: {settings.user_agent!r}")
         self.settings = settings
         self.transport = Transport(settings)
+        self.clock = Clock()
         self.policy = retry.Policy(
             delay=settings.retry_delay,
             delay_max=settings.retry_delay_max,
@@ -84,6 +107,8 @@ class Engine:
         Raises:
             HydraError: it could not be done; see `errors`.
         """
+        if not self._jobs:
+            self.clock.resume()
         job = Job(self, order, sink)
         self._jobs.add(job)
         try:
@@ -163,7 +188,7 @@ class Job:
             rng=random.random,
             restartable=sink.restartable,
             horizon=sink.horizon,
-            now=self._begun,
+            now=engine.clock.now(),
         )
         self._turn = asyncio.Lock()
         self._workers: dict[Lease, asyncio.Task[None]] = {}
@@ -192,7 +217,7 @@ class Job:
                     await self._sink.checkpoint(self._planner.received)
             raise
         finally:
-            self._transfer.abandon(time.monotonic())
+            self._transfer.abandon(self._engine.clock.now())
             await self._sink.close(keep=keep, error=error)
             self._report(force=True)
 
@@ -215,10 +240,10 @@ class Job:
             if self._transfer.finished() or (lease is not None and lease.dropped):
                 return
             try:
-                for command in self._transfer.handle(event, time.monotonic()):
+                for command in self._transfer.handle(event, self._engine.clock.now()):
                     await self._execute(command)
             except HydraError as error:
-                for command in self._transfer.handle(machine.Aborted(error), time.monotonic()):
+                for command in self._transfer.handle(machine.Aborted(error), self._engine.clock.now()):
                     await self._execute(command)
             if self._transfer.finished():
                 self._over.set()
@@ -357,7 +382,7 @@ class Job:
     # ── telling ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _report(self, *, force: bool = False) -> None:
-        now, transfer = time.monotonic(), self._transfer
+        now, transfer = self._engine.clock.now(), self._transfer
         if self._order.on_progress is None or not (force or now - self._reported_at >= _PROGRESS_INTERVAL):
             return
         self._reported_at = now

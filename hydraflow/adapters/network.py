@@ -148,7 +148,13 @@ class _Socket:
         waiter = self._waiter
         if waiter is None or waiter.done():
             return
-        if self._got:
+        try:
+            # If the process itself was stopped for so long, its timers come first, and bytes or an end lie there.
+            there = self._got or self._pump() or self._got
+        except OSError as error:
+            waiter.set_exception(error)
+            return
+        if there:
             waiter.set_result(None)
         else:
             waiter.set_exception(_fail(FailureKind.STALLED, f"no byte came for {self._timeout:g} s"))
