@@ -204,5 +204,7 @@ def _wrong(head: Head, detail: str) -> Failure:
 
 
 def _status(head: Head, now: float) -> Failure:
-    pause = headers.retry_after(head.get("retry-after"), now)
+    # Both dates by the server's clock, where it tells it: ours may have jumped.
+    dated = headers.http_date(head.get("date"))
+    pause = headers.retry_after(head.get("retry-after"), now if dated is None else dated)
     return Failure(FailureKind.STATUS, f"HTTP status {head.status}", status=head.status, retry_after=pause)

@@ -151,6 +151,11 @@ def test_a_refusal_says_how_long_to_wait(ask, value, pause):
     assert admit(answer, ask, known(), now=0.0) == expected
 
 
+def test_a_pause_is_measured_by_the_server_s_clock():
+    answer = head(503, retry_after="Thu, 01 Jan 1970 00:01:40 GMT", date="Thu, 01 Jan 1970 00:01:30 GMT")
+    assert introduced(answer, FIRST).failure.retry_after == 10.0
+
+
 def test_a_wrong_answer_is_quoted():
     verdict = introduced(part("bytes 7-46/100"), FIRST)
     assert verdict == Refused(Failure(FailureKind.PROTOCOL, "wrong answer 206 bytes 7-46/100: asked for bytes 0-39"))
