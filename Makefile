@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 # An interpreter of one's own choice: make PYTHON=/path/to/python3.12 venv
 PYTHON ?=
 
-.PHONY: help venv test check guards demo bench bench-compare clean
+.PHONY: help venv test check guards soak demo bench bench-compare clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ test: venv ## Install, then lint, types, all tests, coverage (core: every branch
 	$(BIN)/mypy
 	$(BIN)/coverage run -m pytest -q tests/core tests/simulation
 	$(BIN)/coverage report --include='hydraflow/core/*' --skip-covered --fail-under=100
-	$(BIN)/pytest -q -n 2 --dist loadgroup --ignore=tests/core --ignore=tests/simulation
+	$(BIN)/pytest -q -n 2 --dist loadgroup --ignore=tests/core --ignore=tests/simulation --ignore=tests/soak
 
 check: venv ## The fast gates only: lint and types.
 	$(BIN)/ruff check .
@@ -45,6 +45,9 @@ ONLY ?=
 
 guards: venv ## Take each guard of docs/failure-modes.md away, and see its tests fail (ONLY=NAME,…).
 	$(BIN)/python -m tests.guards '$(ONLY)'
+
+soak: venv ## The long runs, some ten minutes: outages as in real life, fifty kills; prints their figures.
+	$(BIN)/pytest -q -s tests/soak
 
 demo: venv ## Fetch, verify and stream 200 MB from a real nginx, in the shell, Snakemake and Prefect.
 	@$(BIN)/python -m workflows.demo
