@@ -64,6 +64,8 @@ _FICKLE = 3  # restarts after which a file that changes again is fetched over on
 _DOUBTS = 3  # answers of another version, in a row, before a stream that cannot begin anew believes them
 _SOON = 4  # there may be so many requests in a moment, however few are allowed now
 _TRAILING, _HOPELESS = 4, 8  # so many times slower than others: when all wait for it, and at any time
+#: Seconds in which a failure of one kind is told once; the same after so many in a row.
+_SAID, _SAID_OFTEN, _OFTEN = 0.1, 10.0, 3
 
 
 class State(enum.Enum):
@@ -264,6 +266,7 @@ class Transfer:
         self._failed_at = now
         self._progress_at = now
         self._progress = 0
+        self._told: tuple[retry.FailureKind, float] | None = None
         self._resting: list[float] = []
         self._asks: dict[Lease, Ask] = {}
 
@@ -482,13 +485,21 @@ class Transfer:
             self._limiter.failed(now, decision.delay)
         self.retries += 1
         self._resting.append(now + decision.delay)
-        notice = Notice(retry.notice(failure, decision))
+        told = self._tell(failure, decision, now)
         if self.resumable:
-            return [notice, *self._schedule(event, now)]
+            return [*told, *self._schedule(event, now)]
         if self.restarts >= self._terms.retry.restarts or not self._restartable():
             return self._fail(retry.error_for(failure, self._attempts, self._terms.url), keep=False)
         self.restarts += self.planner.done > 0
-        return [notice, *self._anew(now)]
+        return [*told, *self._anew(now)]
+
+    def _tell(self, failure: retry.Failure, decision: retry.Retry, now: float) -> list[Command]:
+        """Connections fail together, and in an outage again and again: what was just said is not said again."""
+        silence = _SAID_OFTEN if self._attempts > _OFTEN else _SAID
+        if self._told is not None and self._told[0] is failure.kind and now - self._told[1] < silence:
+            return []
+        self._told = (failure.kind, now)
+        return [Notice(retry.notice(failure, decision))]
 
     def _is_refusal(self, lease: Lease, failure: retry.Failure) -> bool:
         """The server says that it is too much; also by no connection for one while others have theirs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -623,6 +624,28 @@ def test_a_dropped_connection_is_taken_up_where_it_ended():
     assert rig.after(0.5).asks == [Ask(10, 55, '"v1"')]
     assert not rig.transfer.waiting(0.5)
     assert (rig.transfer.retries, rig.transfer.restarts) == (1, 0)
+
+
+def test_what_fails_together_is_told_once():
+    rig = fetching(threads=2).fail().fail()
+    assert rig.said == ["connection dropped; trying again in 0.5 s, giving up in 60 s"]
+    rig.now += 0.05
+    rig.after(0.5).fail(REFUSED)
+    assert [line.partition(";")[0] for line in rig.said] == ["connection dropped", "cannot connect"]
+
+
+def test_an_outage_is_told_every_ten_seconds():
+    rig = fetching(threads=1)
+    told: dict[float, str] = {}
+    while rig.state is not State.FAILED:
+        rig.fail(REFUSED)
+        told[rig.now] = rig.said[-1]
+        rig.after((rig.transfer.wake_at(rig.now) or rig.now) - rig.now)
+    assert len(rig.said) < rig.transfer.retries
+    at = [next(now for now, line in told.items() if line == said) for said in rig.said]
+    assert at[:3] == [0.0, 0.5, 1.5]
+    assert all(10 <= later - earlier < 20 for earlier, later in pairwise(at[2:]))
+    assert len(at) >= 6
 
 
 def test_a_failure_after_the_last_byte_is_none():
