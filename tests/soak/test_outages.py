@@ -11,6 +11,7 @@ from lab.nginx import Nginx
 from tests.network.outages import IN_FLIGHT, MIB, ride_out
 
 SIZE = 48 * MIB
+SETTLED = 2.0  # seconds until the server has filled its buffers for connections that are gone
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -76,7 +77,7 @@ def test_another_network(cable, far, tmp_path):
         size=SIZE,
         cut=lambda _: cable.roam(),
         mend=lambda _: None,
-        seconds=0,
+        seconds=SETTLED,
         environment={},
         prefix=cable.enter(cable.near),
     )
