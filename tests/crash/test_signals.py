@@ -169,6 +169,22 @@ def test_while_a_file_that_is_there_is_compared(run, tmp_path):
     assert (tmp_path / "d/x.bin").stat().st_size == 64 << 30
 
 
+def test_while_another_process_is_waited_for(origin, run):
+    url = origin.add("/x.bin", DATA)
+    origin.when().slow(MIB)
+    first = run(url)
+    until(lambda: origin.bytes_served() > MIB)
+    second = run(url)
+    time.sleep(1)
+    assert second.process.poll() is None
+    said = second.end(signal.SIGINT)
+    assert second.process.returncode == 130
+    assert "interrupted" in said
+    origin.rules.clear()
+    assert first.process.wait(30) == 0
+    assert (first.directory / "d/x.bin").read_bytes() == DATA
+
+
 def test_a_terminal_that_is_closed(origin, run):
     """The window is shut: its shell and its screen are gone, the checkpoint is there."""
     url = origin.add("/x.bin", DATA)
