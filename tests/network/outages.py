@@ -93,7 +93,7 @@ def ride_out(
         again = server.pid != started  # it has lost count
         served = served - before if again else -before
         at = server.bytes_sent()
-        resumed = until(lambda: server.bytes_sent() - at > 64 << 10, seconds=120)
+        resumed = until(lambda: server.bytes_sent() - at > 64 << 10 or process.poll() is not None, seconds=120)
         stdout, stderr = process.communicate(timeout=300)
     finally:
         process.kill()

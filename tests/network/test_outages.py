@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -141,6 +142,32 @@ def test_a_client_that_is_stopped(cable, tmp_path):
             arguments=["-t", "2"],
         )
     check(figures, "connection closed")
+
+
+def test_a_client_that_is_stopped_in_an_outage(cable, far, tmp_path):
+    """Nothing has come when it wakes, and its patience is over by any other clock: it was not there to wait."""
+
+    def cut(process: subprocess.Popen[bytes]) -> None:
+        cable.drop()
+        time.sleep(0.5)
+        process.send_signal(signal.SIGSTOP)
+
+    def mend(process: subprocess.Popen[bytes]) -> None:
+        cable.carry()
+        process.send_signal(signal.SIGCONT)
+
+    figures = ride_out(
+        far,
+        far.url,
+        tmp_path,
+        size=SIZE,
+        cut=cut,
+        mend=mend,
+        seconds=4.5,
+        environment={**QUICK, "HYDRAFLOW_MAX_WAIT": "4"},
+        prefix=cable.enter(cable.near),
+    )
+    check(figures, "no byte came for 1 s")
 
 
 def test_a_wrong_name_ends_soon(cable, far):
