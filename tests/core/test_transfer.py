@@ -697,6 +697,15 @@ def test_after_a_new_byte_any_failure_is_a_first_one():
     assert (rig.transfer._attempts, rig.transfer.retries) == (1, 2)
 
 
+def test_patience_begins_anew_with_each_byte_of_a_long_answer():
+    rig = fetching(40)
+    for now in (50.0, 100.0):
+        rig.now = now
+        rig.receive(10).after(0.0)
+    rig.now = 110.0
+    assert rig.fail().state is State.FETCHING  # sent 110 s ago, but the last byte came 10 s ago
+
+
 def test_first_wait_ends_before_the_server_has_ever_answered():
     rig = Rig().begin()
     while rig.state is not State.FAILED:

@@ -187,6 +187,18 @@ class Rule:
 
         return self._prepare("less", cap)
 
+    def elsewhere(self, shift: int) -> Self:
+        """Send another range than was asked for, under a true Content-Range."""
+
+        def move(request: Request, _resource: Resource) -> bool:
+            found = _RANGE.fullmatch(request.headers.get("range", ""))
+            if found is None:
+                return False
+            request.headers["range"] = f"bytes={int(found[1]) + shift}-{int(found[2]) + shift}"
+            return True
+
+        return self._prepare("elsewhere", move)
+
     def deaf(self) -> Self:
         """Overlook If-Range: answer 206 whatever validator it names."""
         return self._prepare("deaf", lambda request, _resource: bool(request.headers.pop("if-range", None)))

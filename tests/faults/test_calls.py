@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -325,6 +326,20 @@ class TestWhereFrom:
         fetch(url, tmp_path / "after", settings=settings)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert (tmp_path / "child").read_bytes() == (tmp_path / "after").read_bytes() == DATA
+
+    def test_forked_while_another_thread_starts_a_transfer(self, url, settings, tmp_path):
+        """It holds a lock in that moment, which nobody would let go in the child."""
+        with runtime._guard:
+            child = os.fork()
+            if child == 0:
+                signal.alarm(10)
+                try:
+                    fetch(url, tmp_path / "child", settings=settings)
+                    os._exit(0)
+                except BaseException:  # noqa: BLE001
+                    os._exit(4)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert (tmp_path / "child").read_bytes() == DATA
 
     def test_forked_in_the_middle(self, origin, url, settings):
         """The child neither hangs at its end nor ends the parent's transfer."""

@@ -276,6 +276,12 @@ class TestSink:
         assert got == DATA[: MIB // 2 - HOLD_BACK]
         assert not sink.restartable()
 
+    def test_an_error_comes_instead_of_an_end(self, sink):
+        """Whoever feeds a pipe from it asks nobody else how the transfer ended."""
+        sink.runner.run(sink.close(keep=False, error=ValueError("broken")))
+        with pytest.raises(ValueError, match="broken"):
+            sink.take(MIB, 0)
+
     def test_once_a_restart_is_decided_nothing_is_given(self, sink):
         """Between the decision to begin anew and the reset a reader must not get bytes of the old version."""
         assert sink.restartable()

@@ -18,7 +18,7 @@ from tests.guards import ROOT, Guard, guards
 
 COPIED = ("hydraflow", "snakemake_storage_plugin_hydra", "tests", "lab", "workflows", "docs", "pyproject.toml")
 AT_A_TIME = 2
-LONGEST = 300.0  # seconds for the tests of one guard
+LONGEST = 120.0  # seconds for the tests of one guard
 PASSED, FAILED = 0, 1  # exit codes of pytest; others mean that nothing was tested
 
 
@@ -46,7 +46,18 @@ def copy(directory: Path) -> Path:
 
 def run(tree: Path, tests: list[str]) -> tuple[int, str]:
     """Run tests in a copy; the exit code, and what was printed."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "--no-header",
+        "-p",
+        "no:cacheprovider",
+        "--timeout=30",
+        "--timeout-method=thread",
+    ]
     # Before the installed package, and without compiled files that would outlive a change of the source.
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     try:

@@ -7,7 +7,7 @@ import asyncio
 import inspect
 import itertools
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -23,7 +23,7 @@ FORGED = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nFORGED"
 
 @dataclass
 class Scripted:
-    """A server that answers the n-th request with the n-th piece of raw bytes, whatever was asked.
+    """A server that answers the n-th request with the n-th piece of raw bytes, whatever was asked; b"" hangs up.
 
     `step` cuts what it sends into pieces, each in a segment of its own; `hang_up` closes behind each answer;
     `unasked` is sent a moment after each answer.
@@ -60,7 +60,7 @@ class Scripted:
                     await writer.drain()
                     if self.step < len(answer):
                         await asyncio.sleep(0)
-                if self.hang_up:
+                if self.hang_up or not answer:
                     break
                 if self.unasked:
                     await asyncio.sleep(0.02)
@@ -163,6 +163,27 @@ async def test_a_body_left_early_ends_the_connection() -> None:
 async def test_idle_connection_closed_by_the_server_costs_nothing() -> None:
     async with Scripted([OK + BODY, OK + BODY], hang_up=True) as server:
         assert await server.get() == (200, BODY)
+        assert await server.get() == (200, BODY)
+
+
+@run
+async def test_idle_connection_closed_just_when_it_is_used_again_costs_nothing() -> None:
+    async with Scripted([OK + BODY, b"", OK + BODY]) as server:
+        assert await server.get() == (200, BODY)
+        assert await server.get() == (200, BODY)
+        assert (server.connections, len(server.requests)) == (2, 3)
+
+
+@run
+async def test_a_dead_address_is_passed_over() -> None:
+    async with Scripted([OK + BODY]) as server:
+        loop = asyncio.get_running_loop()
+        find = loop.getaddrinfo
+
+        async def find_two(_host: str, port: int, **options: Any) -> list[Any]:
+            return await find("127.0.0.2", port, **options) + await find("127.0.0.1", port, **options)
+
+        loop.getaddrinfo = find_two  # type: ignore[assignment]
         assert await server.get() == (200, BODY)
 
 
