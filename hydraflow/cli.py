@@ -81,6 +81,7 @@ def _write(formatter: click.HelpFormatter, text: str) -> None:
 class _Options:
     urls: tuple[str, ...]
     threads: int | None
+    aggressive: bool | None
     output: Path | None
     stream: bool
     fifo: Path | None
@@ -99,6 +100,12 @@ class _Options:
 @click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("urls", metavar="URL...", nargs=-1, required=True)
 @click.option("-t", "--threads", type=int, metavar="N", help="Most connections at a time.  [HYDRAFLOW_THREADS, or 16]")
+@click.option(
+    "--aggressive",
+    is_flag=True,
+    default=None,
+    help="Up to 128 connections, as long as more of them pay.  [HYDRAFLOW_AGGRESSIVE, or no]",
+)
 @click.option(
     "-o",
     "--output",
@@ -151,7 +158,9 @@ def _perform(options: _Options, session: _Session) -> int:
     _check(options)
     if not options.stream and options.fifo is None:
         _check_names(options.urls)
-    settings = load(threads=options.threads, output=options.output, buffer=options.buffer, max_wait=options.max_wait)
+    settings = load(
+        **{name: getattr(options, name) for name in ("threads", "aggressive", "output", "buffer", "max_wait")}
+    )
     reporter = progress.choose(quiet=options.quiet, plain=options.no_ui)
     task = session.task = _Task(options, _digest(options), _headers(options.header), settings, reporter)
     try:

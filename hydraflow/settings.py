@@ -95,9 +95,6 @@ class Settings:
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
 
-    def model_copy(self, update: dict[str, Any]) -> Settings:
-        return dataclasses.replace(self, **update)
-
     @property
     def ceiling(self) -> int:
         """Most connections to one origin."""

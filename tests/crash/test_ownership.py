@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,22 @@ def test_moving_a_record_aside_spares_a_living_one(state, monkeypatch):
     first.release()
     evict(directory, dead)
     assert [*path.iterdir()] == []
+    os.close(directory)
+
+
+def test_a_record_that_is_a_living_one_s_in_that_very_moment_is_put_back(tmp_path, state, monkeypatch):
+    """The dead owner's record was there when it was looked at, and the new owner's when it was moved."""
+    dead = record(pid=ENDED.pid)
+    path = state(dead)
+    directory = os.open(path, os.O_RDONLY)
+    first, looked = Ownership(URL), ownership._content
+    assert first.acquire(directory) is None
+    answers = iter([dead])
+    monkeypatch.setattr(ownership, "_content", lambda *place: next(answers, None) or looked(*place))
+    evict(directory, dead)
+    assert first.confirm()
+    assert [each.name for each in path.iterdir()] == ["lock"]
+    first.release()
     os.close(directory)
 
 
@@ -446,7 +463,7 @@ class TestWaiting:
     def test_it_does_not_wait_longer_than_asked(self, url, tmp_path, settings, fetching, limit):
         begun = time.monotonic()
         with pytest.raises(DestinationBusyError, match="still fetching"):
-            fetch(url, tmp_path / "x", settings=settings.model_copy(update={"busy_timeout": limit}))
+            fetch(url, tmp_path / "x", settings=replace(settings, busy_timeout=limit))
         assert limit <= time.monotonic() - begun < limit + 1
         assert not fetching
 
@@ -536,7 +553,7 @@ def test_an_owner_that_hangs_is_reported(origin, tmp_path, state, settings, monk
     parent = os.getppid()
     state(record(pid=parent, start=ownership._start(parent), url=ownership._hash(url)))
     with pytest.raises(DestinationBusyError, match=rf"another process \({parent} on node7\) .* no sign of life for"):
-        fetch(url, tmp_path / "x", settings=settings.model_copy(update={"max_wait": 1.0}))
+        fetch(url, tmp_path / "x", settings=replace(settings, max_wait=1.0))
 
 
 def test_the_owner_beats(origin, url, tmp_path, settings, monkeypatch):

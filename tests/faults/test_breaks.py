@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_stall_before_the_head(origin, url, front):
 
 def test_nothing_but_stalls(origin, url, front):
     rule = origin.when().stall(after=0)
-    front.settings = front.settings.model_copy(update={"max_wait": 0.8})
+    front.settings = replace(front.settings, max_wait=0.8)
     error = front.refuse(url, StalledError)
     assert rule.fired >= error.attempts >= 2  # requests that were under way together fail together
     assert "0.3 s" in str(error)
@@ -102,7 +103,7 @@ def test_broken_for_good_in_the_middle(origin, url, front):
     """A file's beginning is kept for another run; a stream's reader gets the beginning, and the error."""
     origin.when(request=1).slow(16 * MIB)
     rule = origin.when().raw(b"")
-    front.settings = front.settings.model_copy(update={"max_wait": 0.5, "sync_interval": 0.1})
+    front.settings = replace(front.settings, max_wait=0.5, sync_interval=0.1)
     front.refuse(url, ConnectionDroppedError, keeps=True)
     assert rule.fired >= 2
     origin.rules.clear()
@@ -171,7 +172,7 @@ def test_the_tail_is_held_back_while_the_end_is_missing(origin, stream_front):
     url = origin.add("/tail.bin", data)
     rule = origin.when(request=1).drop(after=len(data) - 1)
     origin.when().raw(b"")
-    stream_front.settings = stream_front.settings.model_copy(update={"max_wait": 0.5})
+    stream_front.settings = replace(stream_front.settings, max_wait=0.5)
     stream_front.refuse(url, ConnectionDroppedError)
     assert rule.fired == 1
     assert stream_front.received == data[: len(data) - HOLD_BACK]

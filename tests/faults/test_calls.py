@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -142,7 +143,7 @@ class TestAwaitable:
 class TestCancelled:
     def test_afetch_flushes_its_checkpoint(self, origin, url, settings, tmp_path):
         """What had come when the caller went is there for the next run, though no checkpoint was due."""
-        rare = settings.model_copy(update={"sync_interval": 60.0})
+        rare = replace(settings, sync_interval=60.0)
         rule = origin.when(times=4).slow(3 * MIB)
 
         async def work():
@@ -180,7 +181,7 @@ class TestCancelled:
     @pytest.mark.parametrize("delay", [0.0, 0.001, 0.003, 0.01])
     def test_at_once_keeps_what_an_earlier_run_left(self, origin, url, settings, tmp_path, delay):
         """A run that is ended before it has looked at the checkpoint must not clear it away."""
-        impatient = settings.model_copy(update={"max_wait": 0.2})
+        impatient = replace(settings, max_wait=0.2)
         origin.when(request=1).slow(64 * MIB)
         dead = origin.when().raw(b"")
         with pytest.raises(HydraError):
@@ -278,7 +279,7 @@ class TestInterrupted:
 
     def test_while_nothing_moves(self, origin, url, settings, tmp_path):
         origin.when().head_delay(30)
-        slow = settings.model_copy(update={"read_timeout": 30.0})
+        slow = replace(settings, read_timeout=30.0)
         caught: list[BaseException] = []
 
         def work():
@@ -446,7 +447,7 @@ class TestSettingsAndArguments:
             fetch(url, tmp_path / "x", headers={"X-Name": value}, settings=settings)
 
     def test_user_agent_that_http_cannot_carry(self, url, settings, tmp_path):
-        odd = settings.model_copy(update={"user_agent": "日本"})
+        odd = replace(settings, user_agent="日本")
         with pytest.raises(ConfigurationError):
             fetch(url, tmp_path / "x", settings=odd)
 
@@ -462,7 +463,7 @@ class TestSettingsAndArguments:
 
         monkeypatch.setattr(runtime, "Engine", fail)
         with pytest.raises(LookupError, match="today"):
-            probe("http://127.0.0.1/", settings=settings.model_copy(update={"read_timeout": 0.123}))
+            probe("http://127.0.0.1/", settings=replace(settings, read_timeout=0.123))
 
 
 class TestMany:
@@ -515,7 +516,7 @@ class TestMany:
     @pytest.mark.parametrize("threads", [1, 4])
     @pytest.mark.parametrize("ahead", [1, 2, 5])
     def test_stream_all(self, origin, settings, threads, ahead):
-        few = settings.model_copy(update={"threads": threads})
+        few = replace(settings, threads=threads)
         urls = [origin.add(f"/{n}.bin", noise(3 * MIB, n)) for n in range(4)]
         read = asyncio.run(asyncio.wait_for(self._streams(few, urls, ahead=ahead), 10))
         assert [name for name, _ in read] == [f"{n}.bin" for n in range(4)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hydraflow.errors import HydraError
@@ -129,7 +131,7 @@ def test_cut_without_ranges(origin, file_front, after):
 
 def test_window_smaller_than_a_lease(origin, stream_front):
     """A stream's window of 1 MB, and files far larger than it."""
-    stream_front.settings = stream_front.settings.model_copy(update={"buffer": 1_000_000})
+    stream_front.settings = replace(stream_front.settings, buffer=1_000_000)
     data = noise(9 * MIB)
     url = origin.add("/x.bin", data)
     rule = origin.when(every=2).drop(after=100_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
@@ -57,7 +58,7 @@ def test_wrong_total_later(origin, url, front):
 
 def test_always_a_wrong_total_later(origin, url, stream_front):
     rule = origin.when(range_start=4 * MIB).wait(head=stream_front.reading).wrong_total(by=-5)
-    stream_front.settings = stream_front.settings.model_copy(update={"threads": 1, "read_timeout": 5})
+    stream_front.settings = replace(stream_front.settings, threads=1, read_timeout=5)
     error = stream_front.refuse(url, ResourceChangedError)
     assert stream_front.received == DATA[: len(stream_front.received)]
     assert error.now == f'"v1", {len(DATA) - 5} bytes'

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -105,13 +106,13 @@ class TestFifo:
 
     def test_nobody_comes(self, url, settings, tmp_path):
         with pytest.raises(NoReaderError):
-            pipe(url, tmp_path / "p", settings=settings.model_copy(update={"open_timeout": 0.3}))
+            pipe(url, tmp_path / "p", settings=replace(settings, open_timeout=0.3))
         assert not (tmp_path / "p").exists()
 
     def test_nobody_comes_for_nothing(self, origin, settings, tmp_path):
         url = origin.add("/empty", b"")
         with pytest.raises(NoReaderError):
-            pipe(url, tmp_path / "p", settings=settings.model_copy(update={"open_timeout": 0.3}))
+            pipe(url, tmp_path / "p", settings=replace(settings, open_timeout=0.3))
         assert not (tmp_path / "p").exists()
 
     def test_reader_leaves(self, origin, url, settings, tmp_path):
@@ -130,7 +131,7 @@ class TestFifo:
 
     def test_reader_leaves_while_nothing_comes(self, origin, url, settings, tmp_path):
         """The writer notices though it has nothing to write."""
-        patient = settings.model_copy(update={"read_timeout": 30.0})
+        patient = replace(settings, read_timeout=30.0)
         rule = origin.when(request=1).stall(after=300_000)
         os.mkfifo(tmp_path / "p")
 

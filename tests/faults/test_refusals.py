@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -71,7 +72,7 @@ def test_retry_after_that_is_too_long(origin, front):
 def test_503_for_ever(origin, front):
     url = origin.add("/small.bin", SMALL)
     rule = origin.when().status(503)
-    front.settings = front.settings.model_copy(update={"max_wait": 0.5})
+    front.settings = replace(front.settings, max_wait=0.5)
     error = front.refuse(url, TransferError)
     assert "503 Service Unavailable" in str(error)
     assert rule.fired == error.attempts >= 3

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,7 @@ class TestAsAFile:
         url = origin.add("/genome.fa.gz", samples.read("genome.fa.gz"))
         rule = origin.when(request=1).drop(after=300_000)
         origin.when().raw(b"")
-        impatient = settings.model_copy(update={"max_wait": 0.3})
+        impatient = replace(settings, max_wait=0.3)
         with (
             pytest.raises(ConnectionDroppedError),
             stream(url, settings=impatient) as opened,
@@ -159,7 +160,7 @@ class TestLeavingEarly:
         url = origin.add("/x.bin", DATA)
         origin.when().head_delay(30)
         begun = time.monotonic()
-        with stream(url, settings=settings.model_copy(update={"read_timeout": 30.0})):
+        with stream(url, settings=replace(settings, read_timeout=30.0)):
             pass
         assert time.monotonic() - begun < 1
 
@@ -184,7 +185,7 @@ class TestSlowReader:
     def test_no_more_than_the_window_is_taken(self, origin, settings):
         data = bytes(32 * MIB)
         url = origin.add("/x.bin", data)
-        with stream(url, settings=settings.model_copy(update={"buffer": 1_000_000})) as opened:
+        with stream(url, settings=replace(settings, buffer=1_000_000)) as opened:
             assert len(opened.read(1000)) == 1000
             assert stands_still(origin), "it goes on while nobody reads"
             # The window, and what kernels keep for a connection.
@@ -214,7 +215,7 @@ print(total, peak() - before)
     def test_a_pause_longer_than_patience(self, origin, settings):
         """Time in which the reader takes nothing is not the server's silence."""
         url = origin.add("/x.bin", DATA)
-        patient = settings.model_copy(update={"buffer": 1_000_000, "max_wait": 0.5, "read_timeout": 0.3})
+        patient = replace(settings, buffer=1_000_000, max_wait=0.5, read_timeout=0.3)
         with stream(url, settings=patient) as opened:
             data = opened.read(1000)
             time.sleep(0.6)
@@ -225,7 +226,7 @@ print(total, peak() - before)
 
     def test_two_streams_in_step(self, origin, settings):
         """One connection is all there may be, and each of two streams waits for the other to be read."""
-        one = settings.model_copy(update={"threads": 1, "buffer": 1_000_000})
+        one = replace(settings, threads=1, buffer=1_000_000)
         urls = [origin.add(f"/{n}.bin", noise(6 * MIB, n)) for n in (1, 2)]
         with stream(urls[0], settings=one) as first, stream(urls[1], settings=one) as second:
             pairs = list(itertools.zip_longest(second, first, fillvalue=b""))
@@ -233,7 +234,7 @@ print(total, peak() - before)
         assert b"".join(pair[1] for pair in pairs) == noise(6 * MIB, 1)
 
     def test_more_streams_than_connections(self, origin, settings):
-        narrow = settings.model_copy(update={"threads": 2, "buffer": 1_000_000})
+        narrow = replace(settings, threads=2, buffer=1_000_000)
         urls = [origin.add(f"/{n}.bin", noise(3 * MIB, n)) for n in range(5)]
         opened = [stream(url, settings=narrow) for url in urls]
         streams = [each.__enter__() for each in opened]

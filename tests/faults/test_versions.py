@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -45,7 +46,7 @@ class TestReplaced:
         url = origin.add("/x.bin", OLD)
         origin.when(range_start=0).slow(32 * MIB)
         rule = origin.when(range_start=4 * MIB).replace(NEW, etag='"v2"')
-        stream_front.settings = stream_front.settings.model_copy(update={"threads": 1})
+        stream_front.settings = replace(stream_front.settings, threads=1)
         error = stream_front.refuse(url, ResourceChangedError)
         assert rule.fired == 4  # three more times, since it may have been a replica that lags behind
         assert "fetch a file" in error.hint
@@ -102,7 +103,7 @@ class TestServersNotOfOneMind:
         assert other.fired >= 2
 
     def test_two_tags_in_a_stream(self, origin, stream_front):
-        stream_front.settings = stream_front.settings.model_copy(update={"threads": 1, "read_timeout": 5})
+        stream_front.settings = replace(stream_front.settings, threads=1, read_timeout=5)
         url = origin.add("/x.bin", OLD)
         other = origin.when(request=2).wait(head=stream_front.reading).replace(OLD, etag='"v2"')
         origin.when().replace(OLD, etag='"v1"')
@@ -148,7 +149,7 @@ class TestPartsThatDoNotFit:
             assert origin.ledger[-1].range is None
         else:
             rule.wait(head=lambda: not origin.ledger[0].body_bytes_sent or front.reading())
-            front.settings = front.settings.model_copy(update={"read_timeout": 5})
+            front.settings = replace(front.settings, read_timeout=5)
             front.refuse(url, RemoteProtocolError)
             assert front.received == OLD[: len(front.received)]
         assert rule.fired >= 1
@@ -206,7 +207,7 @@ class TestBetweenRuns:
 
     def half(self, origin, front, url):
         """Leave a checkpoint of the first 4 MiB."""
-        front.settings = front.settings.model_copy(update={"max_wait": 0.3})
+        front.settings = replace(front.settings, max_wait=0.3)
         origin.when(request=1).slow(64 * MIB)
         dead = origin.when().raw(b"")
         front.refuse(url, HydraError, keeps=True)
@@ -342,7 +343,7 @@ class TestWithoutStrongValidator:
     def test_no_checkpoint_without_any_proof(self, origin, file_front):
         """What is left of an unproved file is not gone on from, not even by the next run."""
         url = origin.add("/x.bin", OLD, etag=None)
-        file_front.settings = file_front.settings.model_copy(update={"max_wait": 0.3})
+        file_front.settings = replace(file_front.settings, max_wait=0.3)
         origin.when(request=1).slow(64 * MIB)
         rule = origin.when(request=2).drop(after=5 * MIB)
         origin.when().raw(b"")

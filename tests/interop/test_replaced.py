@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -77,7 +78,7 @@ def test_stream(server, settings):
     received = bytearray()
     with (  # noqa: PT012 - where in the loop it comes is the network's choice
         pytest.raises(ResourceChangedError),
-        stream(f"{server.url}/x.bin", settings=settings.model_copy(update={"buffer": 8 * MIB})) as opened,
+        stream(f"{server.url}/x.bin", settings=replace(settings, buffer=8 * MIB)) as opened,
     ):
         for chunk in opened:
             if not received:
