@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from dataclasses import replace
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +120,7 @@ class Bench:
         self.settings(threads=1, retry_delay=0.01, retry_delay_max=0.02, read_timeout=5)
 
     def settings(self, **changes: Any) -> None:
-        self.front.settings = self.front.settings.model_copy(update=changes)
+        self.front.settings = replace(self.front.settings, **changes)
 
     def serve(self, data: bytes, version: int) -> str:
         return self.origin.add("/x.bin", data, **({"etag": None} | kinds()[self.kind][version]))
