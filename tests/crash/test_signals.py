@@ -171,9 +171,9 @@ def test_while_a_file_that_is_there_is_compared(run, tmp_path):
 
 def test_while_another_process_is_waited_for(origin, run):
     url = origin.add("/x.bin", DATA)
-    origin.when().slow(MIB)
+    origin.when().slow(100_000)  # many connections do not make it end in this time either
     first = run(url)
-    until(lambda: origin.bytes_served() > MIB)
+    until(lambda: origin.bytes_served() > 100_000)
     second = run(url)
     time.sleep(1)
     assert second.process.poll() is None
