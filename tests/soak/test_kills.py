@@ -19,7 +19,7 @@ from tests.network.outages import until
 ROOT = Path(__file__).parents[2]
 MIB = 1 << 20
 SIZE, KILLS = 512 * MIB, 50
-CONNECTIONS, RATE = 4, 896 << 10  # bytes per second of each connection
+CONNECTIONS, RATE = 4, 576 << 10  # bytes per second of each connection; nginx gives each request a second of it at once
 
 
 @pytest.mark.timeout(900)
