@@ -181,12 +181,12 @@ class TestCancelled:
     @pytest.mark.parametrize("delay", [0.0, 0.001, 0.003, 0.01])
     def test_at_once_keeps_what_an_earlier_run_left(self, origin, url, settings, tmp_path, delay):
         """A run that is ended before it has looked at the checkpoint must not clear it away."""
-        impatient = replace(settings, max_wait=0.2)
+        impatient = replace(settings, max_wait=1.0)
         origin.when(request=1).slow(64 * MIB)
         dead = origin.when().raw(b"")
-        with pytest.raises(HydraError):
+        with pytest.raises(HydraError) as caught:
             fetch(url, tmp_path / "x", settings=impatient)
-        assert dead.fired >= 1
+        assert dead.fired >= 1, caught.value
 
         async def work():
             with contextlib.suppress(TimeoutError):
