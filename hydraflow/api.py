@@ -476,7 +476,7 @@ def _many(
     _check_names(orders)
 
     async def work(engine: Engine) -> list[FetchResult | HydraError]:
-        places = asyncio.Semaphore(settings.threads)
+        places = asyncio.Semaphore(settings.crowd + settings.width)
 
         async def one(order: Order) -> FetchResult | HydraError:
             async with places:

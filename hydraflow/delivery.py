@@ -6,7 +6,7 @@ import asyncio
 import os
 import stat
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydraflow.adapters import ownership, threads
@@ -25,6 +25,7 @@ _BLOCK = 1 << 20
 _FIRST_LOOK, _LOOK = 0.05, 0.5
 #: How often others may come first before that is an error: a file system that cannot tell who owns what.
 _CONTESTS = 20
+_Facts = tuple[int, ...]
 
 
 async def to_file(engine: Engine, order: Order, path: Path, *, resume: bool, overwrite: bool) -> FetchResult:
@@ -39,47 +40,99 @@ async def to_file(engine: Engine, order: Order, path: Path, *, resume: bool, ove
         DestinationBusyError: another process fetches another URL to `path`, or takes longer than the settings allow.
         HydraError: see `errors`.
     """
-    begun = time.monotonic()
-    store = Store(path, urls.canonical(order.url), overwrite=overwrite)
-    before, owner = await threads.begin(_look, store)
-    there, contests = before, 0
+    begun, contests = time.monotonic(), 0
+    # What may be at `path` without being looked at: with `overwrite`, what is there at first, and not what comes later.
+    spared: set[_Facts | None] | None = None if overwrite else {None}
     while True:
-        # With `overwrite`, only what somebody has put there while this call was waiting.
-        if there is not None and (not overwrite or there != before):
-            try:
-                return replace(await _present(engine, order, path), elapsed=time.monotonic() - begun)
-            except DestinationExistsError:
-                if not overwrite:
-                    raise
-                before = there
-        if owner is not None:
-            await _Queue(engine, order, store, begun).wait(owner)
-        else:
-            try:
-                return await _fetch(engine, order, store, resume=resume)
-            except DestinationBusyError:
-                contests += 1
-                if contests == _CONTESTS:
-                    raise
-            except DestinationExistsError:
-                if overwrite or there is not None:
-                    raise
-            store = Store(path, urls.canonical(order.url), overwrite=overwrite)
-        there, owner = await threads.begin(_look, store)
+        store = Store(path, urls.canonical(order.url), overwrite=overwrite)
+        found = await _try(engine, order, store, spared, resume=resume)
+        if isinstance(found, FetchResult):
+            return found
+        spared = {None, found.there} if spared is None else spared
+        if found.there not in spared:
+            if there := await _take(engine, order, path, overwrite=overwrite):
+                return replace(there, elapsed=time.monotonic() - begun)
+            spared.add(found.there)
+        elif found.owner is not None:
+            await _Queue(engine, order, store, begun).wait(found.owner)
+        elif found.lost is not None:
+            contests += 1
+            if contests == _CONTESTS:
+                raise found.lost
+
+
+async def _take(engine: Engine, order: Order, path: Path, *, overwrite: bool) -> FetchResult | None:
+    """What is at the destination, if it is the file asked for; None if it may be replaced."""
+    try:
+        return await _present(engine, order, path)
+    except DestinationExistsError:
+        if overwrite:
+            return None
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A destination: what file is there, who works on it, and the claim that was lost to somebody."""
+
+    there: _Facts | None
+    owner: Owner | None
+    lost: DestinationBusyError | None = None
+
+
+async def _try(
+    engine: Engine, order: Order, store: Store, spared: set[_Facts | None] | None, *, resume: bool
+) -> FetchResult | _Found:
+    """Fetch, if the destination is free; what is there is in the way unless it is `spared`, or that is None."""
+    try:
+        found = await threads.to_the_end(threads.begin(_enter, store, spared))
+        if not store.claimed:
+            return found
+        try:
+            return await _fetch(engine, order, store, resume=resume)
+        except DestinationBusyError as error:
+            return replace(found, lost=error)
+    except DestinationExistsError:
+        if store.overwrite:
+            raise
+        return _Found(None, None)  # it has just come: to be looked at
+    finally:
+        if store.claimed:
+            await threads.to_the_end(threads.begin(store.close))
+
+
+def _enter(store: Store, spared: set[_Facts | None] | None) -> _Found:
+    """Look at the destination, and claim it if it is free."""
+    there, owner = _occupied(store.path), store.owner()
+    if owner is None and (spared is None or there in spared):
+        try:
+            store.claim()
+        except DestinationBusyError as error:
+            return _Found(there, None, error)
+    return _Found(there, owner)
 
 
 async def _fetch(engine: Engine, order: Order, store: Store, *, resume: bool) -> FetchResult:
-    beating = asyncio.create_task(_beat(store))
+    heart = _Heart(store)
     try:
         return replace(await engine.run(order, FileSink(store, resume=resume)), path=store.path)
     finally:
-        beating.cancel()
+        heart.stop()
 
 
-async def _beat(store: Store) -> None:
-    while True:
-        await asyncio.sleep(ownership.BEAT)
-        await threads.begin(store.beat)
+class _Heart:
+    """Shows others that the owner of a destination is alive."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._next = asyncio.get_running_loop().call_later(ownership.BEAT, self._beat)
+
+    def _beat(self) -> None:
+        threads.begin(self._store.beat)
+        self._next = asyncio.get_running_loop().call_later(ownership.BEAT, self._beat)
+
+    def stop(self) -> None:
+        self._next.cancel()
 
 
 class _Queue:
@@ -136,17 +189,12 @@ async def to_reader(engine: Engine, order: Order, sink: StreamSink) -> FetchResu
         HydraError: see `errors`; the reader gets the same one.
     """
     # Leases that fill the window between them: the reader never waits for the end of a long one.
-    largest = (sink.horizon() or 0) // engine.settings.threads
+    largest = (sink.horizon() or 0) // engine.settings.width
     result = await engine.run(replace(order, largest_lease=largest), sink)
     return replace(result, outcome=Outcome.STREAMED)
 
 
-def _look(store: Store) -> tuple[tuple[int, ...] | None, Owner | None]:
-    """What file is at the destination, if any, and who works on it."""
-    return _occupied(store.path), store.owner()
-
-
-def _occupied(path: Path) -> tuple[int, ...] | None:
+def _occupied(path: Path) -> _Facts | None:
     """What tells the file at `path` from another one; None if there is none, and an error for anything but a file."""
     try:
         facts = path.lstat()

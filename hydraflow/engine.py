@@ -95,11 +95,13 @@ class Engine:
             max_wait=settings.max_wait,
         )
         self._limiters: dict[str, Limiter] = {}
-        self._jobs: set[Job] = set()
+        self._jobs: dict[Job, None] = {}  # in the order in which they came
+        self._freed = asyncio.Event()
+        self._tending: asyncio.Task[None] | None = None
 
     def limiter(self, url: str) -> Limiter:
         """The limiter of a URL's origin."""
-        return self._limiters.setdefault(urls.origin(url), Limiter(self.settings.ceiling))
+        return self._limiters.setdefault(urls.origin(url), Limiter(self.settings.ceiling, crowd=self.settings.crowd))
 
     async def run(self, order: Order, sink: Sink) -> FetchResult:
         """Carry out an order.
@@ -110,17 +112,34 @@ class Engine:
         if not self._jobs:
             self.clock.resume()
         job = Job(self, order, sink)
-        self._jobs.add(job)
+        self._jobs[job] = None
+        if self._tending is None or self._tending.done():
+            self._tending = asyncio.create_task(self._tend())
         try:
             return await job.run()
         finally:
-            self._jobs.discard(job)
+            del self._jobs[job]
             self.poke()
 
     def poke(self) -> None:
-        """A place at an origin may be free: let the transfers look."""
-        for job in self._jobs:
-            job.wake.set()
+        """A place at an origin may be free: let the transfers that wait for one look."""
+        self._freed.set()
+
+    async def _tend(self) -> None:
+        """Let the transfers look at the clock, and those that wait for a place whether one is free."""
+        due = time.monotonic() + _TICK
+        while self._jobs:
+            with suppress(TimeoutError):
+                # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the event.
+                async with asyncio.timeout(max(0.0, due - time.monotonic())):
+                    await self._freed.wait()
+            self._freed.clear()
+            all_of_them = time.monotonic() >= due
+            if all_of_them:
+                due = time.monotonic() + _TICK
+            for job in list(self._jobs):
+                if all_of_them or job.waits:
+                    job.tick()
 
     async def probe(self, order: Order) -> Resource:
         """Ask what is there, with a request for one byte, tried again as a transfer's would be.
@@ -172,7 +191,6 @@ class Job:
     """One transfer, from its order to its result."""
 
     def __init__(self, engine: Engine, order: Order, sink: Sink) -> None:
-        self.wake = asyncio.Event()
         self._engine = engine
         self._settings = engine.settings
         self._order = order
@@ -194,6 +212,10 @@ class Job:
         self._workers: dict[Lease, asyncio.Task[None]] = {}
         self._failed: machine.Fail | None = None
         self._over = asyncio.Event()
+        self._group = asyncio.TaskGroup()
+        self._going = False
+        self._saving: asyncio.Task[None] | None = None
+        self._saved, self._saved_at = 0, time.monotonic()
         self._received = 0
         self._notice = ""
         self._reported_at = 0.0
@@ -223,11 +245,15 @@ class Job:
 
     async def _drive(self, *found: object) -> None:
         try:
-            async with asyncio.TaskGroup() as self._group:
-                watchers = [self._group.create_task(task) for task in (self._watch(), self._checkpoint_often())]
-                await self._dispatch(machine.Begun(*found))  # type: ignore[arg-type]
-                await self._over.wait()
-                for task in (*watchers, *self._workers.values()):
+            async with self._group:
+                self._going, self._saved_at = True, time.monotonic()
+                try:
+                    await self._dispatch(machine.Begun(*found))  # type: ignore[arg-type]
+                    self._saved = self._planner.done
+                    await self._over.wait()
+                finally:
+                    self._going = False
+                for task in (*self._workers.values(), *([self._saving] if self._saving is not None else [])):
                     task.cancel()
         except BaseExceptionGroup as group:
             # A bug, not a failure of the transfer: let the first one be seen as it is.
@@ -250,14 +276,20 @@ class Job:
 
     async def _execute(self, command: Command) -> None:
         match command:
+            case machine.Prepare(resource, claim):
+                await self._sink.prepare(resource, claim)
+            case machine.Reset():
+                self._saved = 0
+                await self._sink.reset()
+            case _:
+                self._execute_now(command)
+
+    def _execute_now(self, command: Command) -> None:
+        match command:
             case machine.Open(lease, ask):
                 self._workers[lease] = self._group.create_task(self._work(lease, ask))
             case machine.Drop(lease):
                 self._drop(lease)
-            case machine.Prepare(resource, claim):
-                await self._sink.prepare(resource, claim)
-            case machine.Reset():
-                await self._sink.reset()
             case machine.Verify(size):
                 self._group.create_task(self._verify(size))
             case machine.Commit():
@@ -267,6 +299,8 @@ class Job:
                 self._report(force=True)
             case machine.Fail():
                 self._failed = command
+            case _:
+                raise AssertionError(f"{command} takes its time")
 
     def _drop(self, lease: Lease) -> None:
         lease.dropped = True
@@ -333,33 +367,45 @@ class Job:
 
     # ── beside the leases ────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _watch(self) -> None:
-        """Wake the state machine when time has passed or room was made, and tell how it goes."""
-        while True:
-            with suppress(TimeoutError):
-                # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the event.
-                async with asyncio.timeout(_TICK):
-                    await self.wake.wait()
-            self.wake.clear()
+    @property
+    def waits(self) -> bool:
+        """It has work for a request, and no place."""
+        return self._transfer.waits
+
+    def tick(self) -> None:
+        """Time has passed, or a place is free; called often while the transfer is going on."""
+        if not self._going:
+            return
+        try:
             self._sink.settle(self._planner.received)
             self._report()
-            await self._dispatch(machine.Ticked())
+            if not self._turn.locked():
+                for command in self._transfer.handle(machine.Ticked(), self._engine.clock.now()):
+                    self._execute_now(command)
+                if self._transfer.finished():
+                    self._over.set()
+            if self._saving is None and self._is_due():
+                self._saving = self._group.create_task(self._save())
+        except Exception as error:  # noqa: BLE001 - it is this transfer's, not that of who looks after all of them
+            self._group.create_task(_raise(error))
 
-    async def _checkpoint_often(self) -> None:
-        """A checkpoint by time or by bytes, whichever comes first; one at a time."""
-        settings, done, made_at = self._settings, self._planner.done, time.monotonic()
-        while True:
-            await asyncio.sleep(_TICK)
-            now, grown = time.monotonic(), self._planner.done - done
-            if not grown or (grown < settings.sync_bytes and now - made_at < settings.sync_interval):
-                continue
-            if self._transfer.state is State.FETCHING:
-                received = self._planner.received
-                done, made_at = received.total, now
-                try:
-                    await self._sink.checkpoint(received)
-                except HydraError as error:
-                    await self._dispatch(machine.Aborted(error))
+    def _is_due(self) -> bool:
+        """A checkpoint by time or by bytes, whichever comes first."""
+        grown = self._planner.done - self._saved
+        if not grown or self._transfer.state is not State.FETCHING:
+            return False
+        long_ago = time.monotonic() - self._saved_at >= self._settings.sync_interval
+        return long_ago or grown >= self._settings.sync_bytes
+
+    async def _save(self) -> None:
+        received = self._planner.received
+        self._saved, self._saved_at = received.total, time.monotonic()
+        try:
+            await self._sink.checkpoint(received)
+        except HydraError as error:
+            await self._dispatch(machine.Aborted(error))
+        finally:
+            self._saving = None
 
     async def _verify(self, size: int) -> None:
         try:
@@ -434,6 +480,10 @@ async def _end(response: Response) -> None:
     with suppress(TransportFailure, TimeoutError):
         async with asyncio.timeout(_END_WAIT):
             await response.finish()
+
+
+async def _raise(error: Exception) -> None:
+    raise error
 
 
 def _check_end(lease: Lease) -> None:

@@ -38,6 +38,9 @@ def _setting(
     return dataclasses.field(default=default, metadata={"meaning": meaning, **bounds})
 
 
+_WIDTH = 16
+
+
 def _seconds(default: float, meaning: str) -> float:
     return _setting(default, meaning, unit="seconds", above=0)
 
@@ -50,7 +53,13 @@ class Settings:
         ConfigurationError: a value is not of its kind, or out of bounds.
     """
 
-    threads: int = _setting(16, "Most connections used at a time, for one origin.", least=1, most=128)
+    threads: int | None = _setting(
+        None,
+        "Most connections used at a time, for one origin; "
+        "default: 16, and 32 for files so small that most of the time goes into waiting for answers.",
+        least=1,
+        most=128,
+    )
     aggressive: bool = _setting(
         default=False, meaning="Use up to 128 connections, as long as more of them pay: for long lossy paths."
     )
@@ -98,12 +107,22 @@ class Settings:
     @property
     def ceiling(self) -> int:
         """Most connections to one origin."""
-        return 128 if self.aggressive else self.threads
+        return 128 if self.aggressive else self.width
+
+    @property
+    def crowd(self) -> int:
+        """The same while requests are short."""
+        return self.ceiling if self.aggressive or self.threads is not None else 2 * self.width
+
+    @property
+    def width(self) -> int:
+        """Connections that a stream's window is divided among."""
+        return self.threads if self.threads is not None else _WIDTH
 
     @property
     def window(self) -> int:
         """Bytes of the reorder window."""
-        return self.buffer if self.buffer is not None else self.threads * 5 * MB
+        return self.buffer if self.buffer is not None else self.width * 5 * MB
 
 
 #: By annotation: the types that a value may have. An int does for a float; a bool is no number.

@@ -26,6 +26,8 @@ __all__ = ["HOLD_BACK", "Cursor", "FileSink", "Sink", "StreamSink"]
 #: Bytes at the end of a stream that no reader gets before everything is verified.
 HOLD_BACK = 64 << 10
 _SCRATCH = 512 << 10
+#: Bytes of a file up to which it is small.
+_SMALL = 512 << 10
 T = TypeVar("T")
 
 
@@ -49,7 +51,7 @@ class Sink(Protocol):
     """An output. Called from the engine's thread; methods that may block are coroutines."""
 
     async def begin(self) -> tuple[Identity | None, RangeSet]:
-        """Take possession of the output, and tell what an earlier run left in it."""
+        """Tell what an earlier run left in the output."""
         ...
 
     async def prepare(self, resource: Resource, claim: Claim | None) -> None:
@@ -96,8 +98,11 @@ class Sink(Protocol):
 class FileSink:
     """A file on disk, with a checkpoint beside it while it grows.
 
+    A small file is kept in memory until all of it is there, and written in one go: each visit to the disk is one to
+    another thread, which costs more than its bytes.  Should it take long to come, the first checkpoint writes it.
+
     Args:
-        store: the destination.
+        store: the destination, claimed.
         resume: go on from what an earlier run left; otherwise that is thrown away.
     """
 
@@ -108,18 +113,25 @@ class FileSink:
         self._store = store
         self._resume = resume
         self._hasher: PrefixHasher | None = None
+        self._small: _Small | None = None
         self._turn = asyncio.Lock()
         self._generation = 0
 
     async def begin(self) -> tuple[Identity | None, RangeSet]:
+        if self._store.empty:
+            return None, RangeSet()
         return await self._in_thread(self._begin)
 
     async def prepare(self, resource: Resource, claim: Claim | None) -> None:
-        await self._in_thread(self._store.prepare, resource.size, resource.validator, resource.claims)
-        if claim is not None:
-            self._hasher = PrefixHasher(integrity.hasher(claim.digest.algorithm), self._store.read_into)
+        if self._store.empty and resource.size is not None and resource.size <= _SMALL:
+            self._small = _Small(resource, claim)
+            return
+        await self._in_thread(self._prepare, resource)
+        self._begin_hash(claim)
 
     def cursor(self, position: int) -> Cursor:
+        if self._small is not None:
+            return _SmallCursor(self, self._small, position)
         view = self._scratch.pop() if self._scratch else memoryview(bytearray(_SCRATCH))
         return _FileCursor(self._store, position, view, self._scratch)
 
@@ -134,13 +146,18 @@ class FileSink:
             self._hasher.advance(received.prefix())
 
     async def checkpoint(self, received: RangeSet) -> None:
+        if self._small is not None and received:
+            await self._spill(self._small)
         await self._in_thread(self._sync, received, self._generation)
 
     async def reset(self) -> None:
         self._generation += 1
+        self._small = None
         await self._in_thread(self._clear)
 
     async def digest(self, size: int) -> str | None:
+        if self._small is not None:
+            return self._small.digest()
         hasher = self._hasher
         if hasher is None:
             return None
@@ -162,13 +179,32 @@ class FileSink:
         async with self._turn:
             return await threads.to_the_end(threads.begin(do, *arguments))
 
+    async def _spill(self, small: _Small) -> None:
+        """From now on it is on the disk."""
+        await self._in_thread(self._prepare, small.resource)
+        if self._small is small:
+            self._store.write(0, small.view)
+            self._small = None
+            self._begin_hash(small.claim)
+
+    def _begin_hash(self, claim: Claim | None) -> None:
+        if claim is not None:
+            self._hasher = PrefixHasher(integrity.hasher(claim.digest.algorithm), self._store.read_into)
+
+    def write(self, position: int, data: memoryview) -> None:
+        """Bytes of a small file have come, into its memory: put them where the others are."""
+        if self._small is None:
+            self._store.write(position, data)
+
     # ── in a thread, one at a time ───────────────────────────────────────────────────────────────────────────────────
 
     def _begin(self) -> tuple[Identity | None, RangeSet]:
-        self._store.claim()
         if not self._resume:
             self._store.reset()
         return self._store.replay()
+
+    def _prepare(self, resource: Resource) -> None:
+        self._store.prepare(resource.size, resource.validator, resource.claims)
 
     def _sync(self, received: RangeSet, generation: int) -> None:
         # While it waited for its turn the file may have been begun anew: then `received` is of another version.
@@ -181,6 +217,9 @@ class FileSink:
 
     def _commit(self, size: int, last_modified: str | None) -> None:
         self._end_hash()
+        if self._small is not None:
+            self._prepare(self._small.resource)
+            self._store.write(0, self._small.view)
         self._store.commit(size, last_modified)
 
     def _close(self, keep: bool) -> None:
@@ -195,6 +234,35 @@ class FileSink:
         if self._hasher is not None:
             self._hasher.close()
             self._hasher = None
+
+
+class _Small:
+    """A file that is kept in memory for now."""
+
+    def __init__(self, resource: Resource, claim: Claim | None) -> None:
+        self.resource, self.claim = resource, claim
+        self.view = memoryview(bytearray(resource.size or 0))
+
+    def digest(self) -> str | None:
+        if self.claim is None:
+            return None
+        hasher = integrity.hasher(self.claim.digest.algorithm)
+        hasher.update(self.view)
+        return hasher.hexdigest()
+
+
+class _SmallCursor:
+    def __init__(self, sink: FileSink, small: _Small, position: int) -> None:
+        self._sink, self._view, self._position = sink, small.view, position
+
+    async def reserve(self, limit: int) -> memoryview:
+        return self._view[self._position : self._position + limit]
+
+    def advance(self, count: int) -> None:
+        self._sink.write(self._position, self._view[self._position : self._position + count])
+        self._position += count
+
+    def close(self) -> None: ...
 
 
 class _FileCursor:

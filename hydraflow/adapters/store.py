@@ -58,7 +58,7 @@ class Store:
         self.path = path
         self.state = path.parent / f".{path.name}.hydra"
         self.url = url
-        self._overwrite = overwrite
+        self.overwrite = overwrite
         self._dir = self._part = self._journal = -1
         self._part_name = ""
         self._identity: Identity | None = None
@@ -77,10 +77,13 @@ class Store:
             DestinationBusyError: another process is its owner.
             DestinationExistsError: there is a file, and `overwrite` was not asked for.
         """
-        self._own()
-        if not self._overwrite and os.path.lexists(self.path):
+        try:
+            self._own()
+            if not self.overwrite and os.path.lexists(self.path):
+                raise DestinationExistsError(f"{self.path} exists already")
+        except BaseException:
             self.close()
-            raise DestinationExistsError(f"{self.path} exists already")
+            raise
 
     def _own(self) -> None:
         with wrap(f"cannot prepare {self.state}"):
@@ -195,6 +198,11 @@ class Store:
     def claimed(self) -> bool:
         """The state directory is open, and must be closed."""
         return self._dir >= 0
+
+    @property
+    def empty(self) -> bool:
+        """Nothing was in the state directory when it was claimed, and no part has been made in it yet."""
+        return self._new and self._part < 0
 
     @property
     def resumable(self) -> bool:
@@ -339,7 +347,7 @@ class Store:
         self._remove_state()
 
     def _publish(self) -> None:
-        if self._overwrite and not self.path.is_dir():
+        if self.overwrite and not self.path.is_dir():
             os.rename(self._part_name, self.path, src_dir_fd=self._dir)
             return
         try:

@@ -5,7 +5,7 @@ One idea: a number of connections is *tried*, and stays if the goodput of the ne
                first answer             all places taken for a few round trips
     ┌─────────┐          ┌─────────┐    it pays: twice as many, or four times
     │ UNKNOWN │ ───────▶ │ OPENING │ ◀─┐
-    │ 1 place │          │ 2 or 16 │ ──┘
+    │1 a file │          │ 2 or 16 │ ──┘
     └─────────┘          └─────────┘
          ▲                    │ it does not: as many as before
          │                    ▼
@@ -75,6 +75,7 @@ class Limiter:
 
     Args:
         ceiling: most requests at a time.
+        crowd: the same while they are short and many wait; default: as many.
         peace: seconds without a refusal after which one more request is tried.
 
     Attributes:
@@ -83,9 +84,10 @@ class Limiter:
         decisions: the last ones.
     """
 
-    def __init__(self, ceiling: int, *, peace: float = 10.0) -> None:
-        self.ceiling = ceiling
-        self.limit = 1
+    def __init__(self, ceiling: int, *, crowd: int = 0, peace: float = 10.0) -> None:
+        self.ceiling = self._most = ceiling
+        self._crowd = max(ceiling, crowd)
+        self.limit = min(START, ceiling)
         self.active = 0
         self.resume_at = 0.0
         self.wanted = False
@@ -182,11 +184,16 @@ class Limiter:
 
     def ended(self, now: float, since: float, answered: float | None) -> None:
         """A request has brought all it was to bring."""
-        if answered is None or now - answered > SHORT * (answered - since):
+        if answered is None:
+            return
+        if now - answered > SHORT * (answered - since):
+            self._most = self.ceiling
+            if self.limit > self.ceiling:
+                self._enter(_State.STANDING, now, self.ceiling, "requests are long")
             return
         waiting = sum(not self._held.get(who) for who in self._waiting(now))
-        if waiting and self.limit < self.ceiling and self._calm_until is None:
-            self._before = (1, 0.0)
+        if waiting and self.limit < self._crowd and self._calm_until is None:
+            self._before, self._most = (1, 0.0), self._crowd
             self._enter(_State.OPENING, now, min(2 * self.limit, self.active + waiting), "short requests wait")
 
     def refused(self, now: float, pause: float = 0.0, since: float | None = None) -> None:
@@ -234,7 +241,7 @@ class Limiter:
         return (last[1] - first[1]) / max(last[0] - first[0], 0.01)
 
     def _enter(self, state: _State, now: float, limit: int, reason: str) -> None:
-        limit = max(1, min(limit, self.ceiling))
+        limit = max(1, min(limit, self._most))
         if limit != self.limit:
             self.decisions.append(Decision(now, limit, reason))
         self.limit, self._state = limit, state

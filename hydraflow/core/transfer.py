@@ -252,6 +252,7 @@ class Transfer:
         self.planner = planner
         self.from_checkpoint = 0
         self.requests = self.retries = self.restarts = self.peak = 0
+        self.waits = False
         self._terms = terms
         self._limiter = limiter
         self._rng = rng
@@ -602,9 +603,11 @@ class Transfer:
         self._resting = [time for time in self._resting if time > now]
         places = (self._terms.threads if self.state is State.FETCHING else 1) - len(self._resting)
         commands = [*self._give_way(now), *self._shed(now), *self._give_up(now, _HOPELESS)]
-        while len(self.planner.active) < places and self._limiter.grant(
-            now, self, needed=self.planner.wants(self._horizon())
-        ):
+        self.waits = False
+        while len(self.planner.active) < places:
+            if not self._limiter.grant(now, self, needed=self.planner.wants(self._horizon())):
+                self.waits = True
+                break
             lease = self._next_lease(now)
             if lease is None:
                 self._limiter.release(self)

@@ -127,7 +127,7 @@ class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interfa
         """Wait for one of the places at a URL's server, as many as there are threads; in the engine thread."""
         key = operation, urls.origin(url)
         if key not in self._places:
-            self._places[key] = asyncio.Semaphore(self.engine_settings.threads)
+            self._places[key] = asyncio.Semaphore(self.engine_settings.crowd)
         async with self._places[key], self.rate_limiter(url, operation):
             yield
 

@@ -23,7 +23,7 @@ class StorageProviderSettings(StorageProviderSettingsBase):  # type: ignore[misc
         default=None,
         metadata={
             "help": "Most connections, and most files retrieved at a time, for one server. "
-            "Default: HYDRAFLOW_THREADS, or 16.",
+            "Default: HYDRAFLOW_THREADS, or 16, and 32 for many small files.",
             "type": int,
             "metavar": "N",
         },

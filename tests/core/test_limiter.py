@@ -63,13 +63,22 @@ def each(rate: float, most: float = 1e12):
 # Places.
 
 
-def test_one_request_until_the_server_has_answered():
-    limiter = taken(Limiter(3), 1)
+@pytest.mark.parametrize(("ceiling", "at_first"), [(3, 3), (16, 16), (128, 16)])
+def test_before_the_server_has_answered_a_stage_of_files_may_ask(ceiling, at_first):
+    limiter = taken(Limiter(ceiling), at_first)
     assert not limiter.grant(0.0)
     limiter.succeeded(0.1, 0.0)
-    taken(limiter, 2, 0.1)
-    assert not limiter.grant(0.1)
-    assert (limiter.active, limiter.limit) == (3, 3)
+    assert (limiter.active, limiter.limit) == (at_first, at_first)
+
+
+def test_one_request_at_a_time_after_many_failures():
+    limiter = taken(Limiter(16), 5)
+    for number in range(5):
+        limiter.release()
+        limiter.failed(1.0, 2.0)
+        assert limiter.limit == (1 if number == 4 else 16)
+    taken(limiter, 1, 3.0)
+    assert not limiter.grant(3.0)
 
 
 def test_a_place_given_back_can_be_taken_again():
@@ -167,7 +176,9 @@ def test_connections_that_pay_are_opened_within_a_second():
 
 
 def test_decisions_say_when():
-    assert list(answered(4).decisions) == [Decision(0.0, 4, "the server answers")]
+    assert list(answered(4).decisions) == []
+    assert list(answered(32, 0.08).decisions) == []
+    assert list(answered(4, 0.001).decisions) == [Decision(0.0, 2, "the server answers")]
 
 
 def test_with_a_high_ceiling_it_grows_as_long_as_it_pays():
@@ -247,6 +258,44 @@ def test_those_that_wait_for_short_requests_begin():
         assert not limiter.grant(0.1, who, needed=True)
     limiter.ended(0.2, 0.0, 0.1)
     assert limiter.limit == 2 * START
+
+
+def crowded() -> Limiter:
+    """A limiter whose ceiling is 16, and which has 32 places because many short requests wait."""
+    limiter = Limiter(16, crowd=32)
+    limiter.succeeded(0.0, -0.05)
+    taken(limiter, 16, who="all")
+    for who in range(40):
+        assert not limiter.grant(0.1, who, needed=True)
+    limiter.ended(0.2, 0.0, 0.1)
+    return limiter
+
+
+def test_a_crowd_of_short_requests_may_be_larger():
+    limiter = crowded()
+    assert limiter.limit == 32
+    limiter.ended(0.3, 0.2, 0.25)
+    assert limiter.limit == 32
+
+
+def test_the_first_long_request_ends_a_crowd():
+    limiter = crowded()
+    limiter.ended(1.0, 0.2, 0.25)
+    assert limiter.limit == 16
+    limiter.ended(1.1, 0.2, 0.25)
+    assert (limiter.limit, limiter.surplus) == (16, 0)
+
+
+def test_a_crowd_is_no_larger_than_the_server_bears():
+    limiter = crowded()
+    for who in range(4):
+        taken(limiter, 1, 0.3, who)
+    for _ in range(12):
+        limiter.release("all")
+    limiter.refused(0.4, 0.0, 0.3)
+    assert limiter.limit == 8
+    limiter.ended(0.5, 0.4, 0.45)
+    assert limiter.limit == 8
 
 
 @pytest.mark.parametrize(

@@ -227,10 +227,11 @@ def test_a_body_of_unknown_length():
 
 
 def test_the_first_request_waits_for_a_place():
-    limiter = Limiter(2)
+    limiter = Limiter(1)
     assert limiter.grant(0.0)
     rig = Rig(limiter=limiter).begin()
     assert rig.open == []
+    assert rig.transfer.waits
     limiter.release()
     assert rig.after(0.1).asks == [Ask(0, 40)]
 

@@ -612,9 +612,9 @@ def test_one_destination(origin, tmp_path, count, lock):
 @pytest.mark.parametrize("lock", ["working", "lying"])
 def test_a_killed_owner_is_replaced_at_once(origin, tmp_path, lock):
     url = origin.add("/x.bin", DATA)
-    origin.when().slow(MIB)
+    origin.when().slow(MIB // 4)
     first = start(url, tmp_path, "-q", prelude=LOCKS[lock])
-    until(lambda: origin.bytes_served() > 3 * MIB)
+    until(lambda: origin.bytes_served() > 2 * MIB)
     second = start(url, tmp_path, "--json", "-nu", prelude=LOCKS[lock])
     assert second.stderr is not None
     assert b"waiting for another process" in second.stderr.readline()
@@ -633,9 +633,9 @@ def test_a_killed_owner_is_replaced_at_once(origin, tmp_path, lock):
 
 def test_an_owner_that_is_ended_is_replaced(origin, tmp_path):
     url = origin.add("/x.bin", DATA)
-    origin.when().slow(MIB)
+    origin.when().slow(MIB // 4)
     first = start(url, tmp_path, "-q")
-    until(lambda: origin.bytes_served() > 3 * MIB)
+    until(lambda: origin.bytes_served() > 2 * MIB)
     second = start(url, tmp_path, "--json", "-nu")
     assert second.stderr is not None
     assert b"waiting for another process" in second.stderr.readline()

@@ -166,7 +166,7 @@ class TestLeavingEarly:
 
     def test_the_next_transfer_has_all_places(self, url, settings, tmp_path):
         """What an abandoned stream held of its origin's connections is given back."""
-        for _ in range(2 * settings.threads):
+        for _ in range(2 * settings.width):
             with stream(url, settings=settings) as opened:
                 opened.read(1)
         assert fetch(url, tmp_path / "x", settings=settings).peak_connections > 1
