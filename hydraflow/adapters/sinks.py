@@ -27,7 +27,7 @@ __all__ = ["HOLD_BACK", "Cursor", "FileSink", "Sink", "StreamSink"]
 HOLD_BACK = 64 << 10
 _SCRATCH = 512 << 10
 #: Bytes of a file up to which it is small.
-_SMALL = 512 << 10
+_SMALL = 256 << 10
 T = TypeVar("T")
 
 
