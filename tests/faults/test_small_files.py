@@ -81,14 +81,16 @@ def test_one_that_is_cut_off_goes_on(origin, settings, tmp_path, digest):
     assert (tmp_path / "x").read_bytes() == DATA
 
 
-def test_one_that_is_spilled_and_then_changes(origin, settings, tmp_path):
+@pytest.mark.parametrize("size", [180 * KIB, 400 * KIB])
+@pytest.mark.parametrize("spilled", [True, False])
+def test_one_that_changes(origin, settings, tmp_path, size, spilled):
     url = origin.add("/x", DATA, etag='"old"')
     origin.when(request=1).slow(100 * KIB).drop(after=100 * KIB)
-    new = noise(180 * KIB, 7)
+    new = noise(size, 7)
     timer = threading.Timer(0.5, lambda: origin.add("/x", new, etag='"new"'))
     timer.start()
     try:
-        result = fetch(url, tmp_path / "x", settings=replace(settings, sync_interval=0.1))
+        result = fetch(url, tmp_path / "x", settings=replace(settings, sync_interval=0.1 if spilled else 100))
     finally:
         timer.join()
     assert result.restarts == 1
