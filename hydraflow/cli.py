@@ -48,6 +48,8 @@ Exit codes: 0 done and verified, 2 usage, 3 refused by the server, 4 network, 5 
 Of several URLs that failed, the first one's; all are tried.
 """
 
+#: Options that are settings of the same name.
+_SETTINGS = ("threads", "aggressive", "output", "buffer", "limit_rate", "max_wait")
 _STDOUT, _STDERR = 1, 2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Seconds between two looks at whether a signal has come.
@@ -90,6 +92,7 @@ class _Options:
     md5: str | None
     digest: str | None
     buffer: str | None
+    limit_rate: str | None
     max_wait: str | None
     json: bool
     header: tuple[str, ...]
@@ -128,6 +131,11 @@ class _Options:
     help="Memory for streaming, e.g. 64MB.  [HYDRAFLOW_BUFFER, or threads × 5 MB]",
 )
 @click.option(
+    "--limit-rate",
+    metavar="RATE",
+    help="Most bytes per second of all files together, e.g. 5MB.  [HYDRAFLOW_LIMIT_RATE, or no limit]",
+)
+@click.option(
     "--max-wait",
     metavar="TIME",
     help="Patience without a new byte: 90, 10m, 2h; 0 gives up at the first failure.  [HYDRAFLOW_MAX_WAIT, or 15m]",
@@ -158,9 +166,7 @@ def _perform(options: _Options, session: _Session) -> int:
     _check(options)
     if not options.stream and options.fifo is None:
         _check_names(options.urls)
-    settings = load(
-        **{name: getattr(options, name) for name in ("threads", "aggressive", "output", "buffer", "max_wait")}
-    )
+    settings = load(**{name: getattr(options, name) for name in _SETTINGS})
     reporter = progress.choose(quiet=options.quiet, plain=options.no_ui)
     task = session.task = _Task(options, _digest(options), _headers(options.header), settings, reporter)
     try:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from hydraflow.adapters.pacing import paced
 from hydraflow.adapters.sinks import Sink
 from hydraflow.adapters.transport import Response, Route, Transport, TransportFailure
 from hydraflow.core import headers, integrity, responses, retry, urls
@@ -22,6 +23,7 @@ from hydraflow.core.limiter import Limiter
 from hydraflow.core.planner import Lease, LeasePolicy, Planner
 from hydraflow.core.responses import Ask
 from hydraflow.core.retry import Failure, FailureKind
+from hydraflow.core.throttle import Throttle
 from hydraflow.core.transfer import Command, Event, State, Terms, Transfer
 from hydraflow.errors import ConfigurationError, HydraError
 from hydraflow.models import Claim, FetchResult, Outcome, Phase, Progress, Resource
@@ -94,6 +96,7 @@ class Engine:
             first_wait=settings.first_wait,
             max_wait=settings.max_wait,
         )
+        self.throttle = None if settings.limit_rate is None else Throttle(settings.limit_rate)
         self._limiters: dict[str, Limiter] = {}
         self._jobs: dict[Job, None] = {}  # in the order in which they came
         self._freed = asyncio.Event()
@@ -101,7 +104,8 @@ class Engine:
 
     def limiter(self, url: str) -> Limiter:
         """The limiter of a URL's origin."""
-        return self._limiters.setdefault(urls.origin(url), Limiter(self.settings.ceiling, crowd=self.settings.crowd))
+        limiter = Limiter(self.settings.ceiling, crowd=self.settings.crowd, throttle=self.throttle)
+        return self._limiters.setdefault(urls.origin(url), limiter)
 
     async def run(self, order: Order, sink: Sink) -> FetchResult:
         """Carry out an order.
@@ -333,10 +337,12 @@ class Job:
 
     async def _receive(self, lease: Lease, ask: Ask, response: Response) -> None:
         cursor = self._sink.cursor(lease.position)
+        throttle, read = self._engine.throttle, response.read_into
+        read_some = read if throttle is None else paced(read, throttle, self._engine.clock.now)
         try:
             while lease.stop is None or lease.position < lease.stop:
                 limit = (1 << 62) if lease.stop is None else lease.stop - lease.position
-                count = await response.read_into(await cursor.reserve(limit))
+                count = await read_some(await cursor.reserve(limit))
                 if lease.dropped:
                     return
                 if count == 0:

@@ -67,6 +67,9 @@ class Settings:
     buffer: int | None = _setting(
         None, "Memory for a stream's reorder window; default: threads × 5 MB.", unit="bytes", least=MB
     )
+    limit_rate: int | None = _setting(
+        None, "Most bytes per second that all transfers receive together.", unit="bytes per second", least=1000
+    )
     connect_timeout: float = _seconds(10.0, "Longest wait for a connection, TLS included.")
     read_timeout: float = _seconds(30.0, "Longest silence on a connection before it is given up.")
     first_wait: float = _seconds(

@@ -33,6 +33,8 @@ from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+from hydraflow.core.throttle import Throttle
+
 __all__ = ["Decision", "Limiter"]
 
 QUICK = 0.010  # seconds: where answers come sooner, stages cost nothing, and the opening begins with few
@@ -77,6 +79,7 @@ class Limiter:
         ceiling: most requests at a time.
         crowd: the same while they are short and many wait; default: as many.
         peace: seconds without a refusal after which one more request is tried.
+        throttle: the user's own limit; where it binds, more connections bring nothing.
 
     Attributes:
         wanted: somebody needs a place and got none; who holds one without using it should give it back.
@@ -84,9 +87,12 @@ class Limiter:
         decisions: the last ones.
     """
 
-    def __init__(self, ceiling: int, *, crowd: int = 0, peace: float = 10.0) -> None:
+    def __init__(
+        self, ceiling: int, *, crowd: int = 0, peace: float = 10.0, throttle: Throttle | None = None
+    ) -> None:
         self.ceiling = self._most = ceiling
         self._crowd = max(ceiling, crowd)
+        self._throttle = throttle
         self.limit = min(START, ceiling)
         self.active = 0
         self.resume_at = 0.0
@@ -170,6 +176,14 @@ class Limiter:
         self._asking = {who: asked for who, asked in self._asking.items() if now - asked < LAPSE}
         return list(self._asking)
 
+    def throttled(self, now: float) -> bool:
+        """Nothing can be faster than it is: the user's own limit is reached."""
+        return self._throttle is not None and self._throttle.binds(now)
+
+    def _more(self, now: float) -> bool:
+        """There is use for another place."""
+        return bool(self._waiting(now)) and not self.throttled(now)
+
     # ── what happens ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def succeeded(self, now: float, since: float | None = None) -> None:
@@ -180,7 +194,9 @@ class Limiter:
         if self._state is _State.UNKNOWN:
             self._before, self._shed_at = (1, 0.0), now + self._shed
             start = START if self._latency > QUICK else FEW
-            self._enter(_State.OPENING, now, start if self._calm_until is None else 1, "the server answers")
+            if self._calm_until is not None or self._throttle is not None:
+                start = 1
+            self._enter(_State.OPENING, now, start, "the server answers")
 
     def ended(self, now: float, since: float, answered: float | None) -> None:
         """A request has brought all it was to bring."""
@@ -192,7 +208,7 @@ class Limiter:
                 self._enter(_State.STANDING, now, self.ceiling, "requests are long")
             return
         waiting = sum(not self._held.get(who) for who in self._waiting(now))
-        if waiting and self.limit < self._crowd and self._calm_until is None:
+        if waiting and self.limit < self._crowd and self._calm_until is None and not self.throttled(now):
             self._before, self._most = (1, 0.0), self._crowd
             self._enter(_State.OPENING, now, min(2 * self.limit, self.active + waiting), "short requests wait")
 
@@ -281,7 +297,7 @@ class Limiter:
         """Peace has lasted: one more."""
         if self.limit >= self.ceiling:
             self._calm_until = None
-        elif self._waiting(now):
+        elif self._more(now):
             self._calm_until = now + self._peace
             self._enter(_State.STANDING, now, self.limit + 1, "no refusal for a while")
 
@@ -298,7 +314,7 @@ class Limiter:
         self._before = (self.limit, goodput)
         self._hold, self._factor = HOLD, 2
         self._grow_at, self._shed_at = now + HOLD, now + self._shed
-        if self.limit < self.ceiling and self._waiting(now):
+        if self.limit < self.ceiling and self._more(now):
             self._enter(self._state, now, self.limit * (4 if before and 0 < WELL * more <= gain else 2), reason)
         else:
             self._enter(_State.STANDING, now, self.limit, reason)
@@ -310,7 +326,7 @@ class Limiter:
             self._before = (self.limit, goodput)
         if self._calm_until is not None:
             return  # as many as the server bears, or fewer
-        if now >= self._grow_at and self.limit < self.ceiling and self._waiting(now):
+        if now >= self._grow_at and self.limit < self.ceiling and self._more(now):
             self._before = (self.limit, goodput)
             self._enter(_State.GROWING, now, self._factor * self.limit, "a trial")
         elif now >= self._shed_at and self.limit > 1:

@@ -64,6 +64,7 @@ _FICKLE = 3  # restarts after which a file that changes again is fetched over on
 _DOUBTS = 3  # answers of another version, in a row, before a stream that cannot begin anew believes them
 _SOON = 4  # there may be so many requests in a moment, however few are allowed now
 _TRAILING, _HOPELESS = 4, 8  # so many times slower than others: when all wait for it, and at any time
+_SILENT = 1 << 40  # the same of one that does not move at all
 #: Seconds in which a failure of one kind is told once; the same after so many in a row.
 _SAID, _SAID_OFTEN, _OFTEN = 0.1, 10.0, 3
 
@@ -664,6 +665,8 @@ class Transfer:
 
     def _give_up(self, now: float, times: int = _TRAILING) -> list[Command]:
         """End a request that is so many times slower than others; its bytes are missing again."""
+        if self._limiter.throttled(now):
+            times = _SILENT  # all are as fast as their turns come
         late = self.planner.straggler(now, self._horizon(), times) if self._divisible else None
         if late is None:
             return []

@@ -59,7 +59,7 @@ def test_values_have_one_name_in_the_table_and_the_help():
         assert any(f"`{option} {metavar}`" in cell for cell in told), option
 
 
-@pytest.mark.parametrize("name", ["threads", "output", "buffer", "max_wait"])
+@pytest.mark.parametrize("name", ["threads", "output", "buffer", "limit_rate", "max_wait"])
 def test_an_option_names_its_setting(name):
     [option] = [each for each in cli._command.params if each.name == name]
     assert f"[HYDRAFLOW_{name.upper()}, or " in option.help

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydraflow.core.limiter import CALM_MOST, FAILURES, FEW, START, Decision, Limiter
+from hydraflow.core.throttle import Throttle
 
 MB = 1e6
 
@@ -488,3 +489,57 @@ def test_limits_hold_whatever_happens(ceiling, steps):
         assert 1 <= limiter.limit <= ceiling
         assert 0 <= limiter.surplus <= limiter.active
         assert all(0 < one.limit <= ceiling and one.reason for one in limiter.decisions)
+
+
+# The user's own limit.
+
+
+class Throttled(Wire):
+    """A wire whose bytes pass a throttle of so many bytes per second."""
+
+    def __init__(self, rate, most: float, ceiling: int = 16) -> None:
+        self.throttle, self.most = Throttle(most), most
+        super().__init__(Limiter(ceiling, throttle=self.throttle), self._slower)
+        self._rate = rate
+        self.limiter.succeeded(0.0, -0.1)
+
+    def _slower(self, count: int) -> float:
+        if self.throttle.delay(self.now):
+            return 0.0
+        self.throttle.spend(int(self._rate(count) * 0.05), self.now)
+        return self._rate(count)
+
+
+def test_a_limit_that_one_connection_reaches_gets_no_second_one():
+    wire = Throttled(each(10 * MB), 5 * MB)
+    assert [wire.run(0.5) for _ in range(60)] == [1] * 60
+
+
+def test_a_limit_that_takes_several_connections_gets_those():
+    limit = Throttled(each(MB), 5 * MB).run(30.0)
+    assert 5 <= limit <= 8
+
+
+def test_a_limit_that_the_link_cannot_reach_changes_nothing_in_the_end():
+    assert Throttled(each(MB, 100 * MB), 1000 * MB).run(30.0) == Wire(answered(16), each(MB)).run(30.0) == 16
+
+
+def test_short_requests_open_no_more_than_the_limit_needs():
+    throttle = Throttle(1000.0)
+    limiter = Limiter(16, throttle=throttle)
+    limiter.succeeded(0.0, -0.1)
+    taken(limiter, 1, who="a")
+    assert not limiter.grant(0.1, "b", needed=True)
+    throttle.spend(1000, 0.1)
+    assert throttle.delay(0.1)
+    limiter.ended(0.2, 0.0, 0.1)
+    assert limiter.limit == 1
+    assert not limiter.grant(5.0, "b", needed=True)
+    limiter.ended(5.0, 4.8, 4.9)
+    assert limiter.limit == 2
+
+
+def test_peace_brings_no_more_than_the_limit_needs():
+    wire = Throttled(each(10 * MB), 5 * MB)
+    wire.limiter.refused(0.0)
+    assert wire.run(60.0) == 1

@@ -15,6 +15,7 @@ from hydraflow.core.planner import Lease, LeasePolicy, Planner
 from hydraflow.core.ranges import RangeSet
 from hydraflow.core.responses import Ask
 from hydraflow.core.retry import Failure, FailureKind, Policy
+from hydraflow.core.throttle import Throttle
 from hydraflow.core.transfer import _TABLE, State, Terms, Transfer
 from hydraflow.models import Claim, Digest, DigestSource, Head, Validator
 
@@ -1041,6 +1042,21 @@ def test_nobody_waits_for_one_that_is_much_slower_than_the_others(speed, again):
     assert slow.dropped is again
     assert rig.asks == [Ask(40, 54, '"v1"')]
     assert rig.limiter.active == 1
+
+
+@pytest.mark.parametrize(("speed", "again"), [(0.1, False), (0.0, True)])
+def test_who_waits_for_his_turn_is_not_slow_but_who_does_not_move_at_all_is(speed, again):
+    """The user's own limit makes all slow; connections that fall silent do so under it, too."""
+    throttle = Throttle(1000.0)
+    rig = fetching(54, threads=2, limiter=Open(2, throttle=throttle))
+    rig.head(partial(40, 54, 54), 1)
+    slow = rig.open[1][0]
+    rig.now, rig.planner._rate = 10.0, 100.0
+    slow._speed, slow._seen, slow._moved = speed, (9.95, 40), 9.9 if speed else 5.0
+    throttle.spend(1000, rig.now)
+    assert throttle.delay(rig.now)
+    rig.end()
+    assert slow.dropped is again
 
 
 # The table.

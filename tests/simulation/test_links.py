@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from dataclasses import replace
@@ -106,6 +107,24 @@ def test_a_reader_who_is_slow_needs_few_connections():
     outcome = play(Scenario("slow reader", (256 * MIB,), 125 * MB, 0.02, reader=10 * MB))
     assert outcome.busy / outcome.seconds < 2.5
     assert outcome.seconds < 27.5
+
+
+@pytest.mark.parametrize("reader", [None, 1000 * MB])
+@pytest.mark.parametrize("link", [CAPPED, STRAGGLERS, replace(LOSSY, ceiling=16)], ids=lambda link: link.name)
+def test_the_user_s_own_limit_is_kept_over_few_connections(link, reader):
+    """As many as it takes to reach it, and no straggler is seen where all are slow by turns."""
+    limit = 4 * MB if link.cap < math.inf else 2 * MB
+    outcome = play(replace(link, sizes=(int(30 * limit),), limit=limit, reader=reader))
+    assert outcome.seconds == pytest.approx(30.0, rel=0.05)
+    assert outcome.busy / outcome.seconds <= 3.0
+    assert outcome.connections <= 8
+
+
+def test_a_limit_above_what_one_connection_gets_is_reached_by_several():
+    outcome = play(replace(CAPPED, sizes=(int(30 * 18 * MB),), limit=18 * MB))
+    assert outcome.seconds == pytest.approx(30.0, rel=0.05)
+    assert 3.5 <= outcome.busy / outcome.seconds <= 7.0
+    assert outcome.peak <= 8
 
 
 def test_a_clean_fast_link_is_not_hurt_by_tries():
