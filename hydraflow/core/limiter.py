@@ -19,7 +19,9 @@ One idea: a number of connections is *tried*, and stays if the goodput of the ne
          └──── several failures in a row: one request at a time until one succeeds (any state)
 
 A refusal is a 429, a 503, or no connection for one while others have theirs.  Requests that are refused together are
-one event: what is left under way the server seems to bear, and if nothing is left, half of it is tried.
+one event: what is left under way the server seems to bear, and if nothing is left, half of it is tried.  Where one
+alone is refused again, it is not their number but how soon they come: there is a gap between two from then on, twice
+as long after each refusal, shorter after each while without one.
 
 Goodput says nothing where requests are short and many wait: each that ends then lets more of those that wait begin.
 
@@ -50,6 +52,8 @@ HOLD, HOLD_MOST = 1.0, 60.0  # seconds before the next try to grow, doubling aft
 SHED, SHED_MOST = 10.0, 120.0  # the same for a try to shed, which costs more if it fails
 CALM_MOST = 80.0  # seconds of peace asked for after refusals, when each try to grow is refused
 GLANCE, MEMORY = 0.04, 8.0  # seconds between two samples of goodput, and for which they are kept
+GAP, GAP_MOST = 0.1, 10.0  # seconds between two requests, where even one alone is refused; doubling
+CLOSE = 0.02  # a gap that is shorter is none
 FAILURES = 5  # so many in a row open the circuit
 LAPSE = 0.25  # seconds after which somebody who does not ask any more does not wait any more
 SHORT = 4  # a body that lasts less than so many latencies: it is the waiting that costs
@@ -106,6 +110,10 @@ class Limiter:
         self._cut_at: float | None = None
         self._calm_until: float | None = None
         self._half = 1
+        # Requests per second.
+        self._gap = 0.0
+        self._next_at = 0.0
+        self._paced_at = -GAP_MOST
         # Failures.
         self._failures = 0
         self._shut_until = 0.0
@@ -125,11 +133,13 @@ class Limiter:
     @property
     def opens_at(self) -> float:
         """No request before this moment, for whatever reason."""
-        return max(self.resume_at, self._shut_until)
+        return max(self.resume_at, self._shut_until, self._next_at)
 
     def grant(self, now: float, who: Hashable = None, *, needed: bool = False) -> bool:
         """Take one place, if there is one; `needed` says that bytes wait for it."""
         if now < self.opens_at:
+            if self.opens_at == self._next_at and self.active < self.limit:
+                self._paced_at = now
             return False
         if self.active >= self.limit or self._unfair(now, who):
             self.wanted = self.wanted or needed
@@ -139,6 +149,8 @@ class Limiter:
         self.reclaim(who)
         self._asking.pop(who, None)
         self.wanted = False
+        if self._gap:
+            self._next_at = now + self._gap
         return True
 
     def release(self, who: Hashable = None) -> None:
@@ -195,7 +207,7 @@ class Limiter:
             self._before, self._shed_at = (1, 0.0), now + self._shed
             start = START if self._latency > QUICK else FEW
             if self._calm_until is not None or self._throttle is not None:
-                start = 1
+                start = self._half
             self._enter(_State.OPENING, now, start, "the server answers")
 
     def ended(self, now: float, since: float, answered: float | None) -> None:
@@ -219,10 +231,17 @@ class Limiter:
         """
         self.resume_at = max(self.resume_at, now + pause)
         if self._cut_at is None or since is None or since >= self._cut_at:
-            self._calm = self._peace if self._calm_until is None else min(CALM_MOST, 2 * self._calm)
-            self._cut_at, self._half = now, (self.active + 1) // 2
+            again = self._calm_until is not None
+            self._calm = min(CALM_MOST, 2 * self._calm) if again else self._peace
+            self._cut_at, self._half = now, max(1, (self.active + 1) // 2)
+            if again and not self.active:  # even one alone is too much: not their number, but how soon they come
+                self._gap = min(GAP_MOST, max(GAP, 2 * self._gap))
+                self._next_at = now + self._gap
         self._calm_until = now + self._calm
-        bears = min(self.limit, self.active) or min(self.ceiling, max(1, self._half))
+        if pause and not self.active:
+            self._enter(_State.UNKNOWN, now, 1, f"the server refuses all, and asks to wait {pause:.0f} s")
+            return
+        bears = min(self.limit, self.active) or min(self.ceiling, self._half)
         self._enter(_State.STANDING, now, bears, f"the server refuses more than {bears}")
         self._before = (bears, 0.0)
 
@@ -294,8 +313,11 @@ class Limiter:
             self._judge_shedding(now, 0.6 * age)
 
     def _creep(self, now: float) -> None:
-        """Peace has lasted: one more."""
-        if self.limit >= self.ceiling:
+        """Peace has lasted: one more, or sooner one after the other."""
+        if self._gap and now - self._paced_at < self._gap + LAPSE:
+            self._gap = self._gap / 1.5 if self._gap > CLOSE else 0.0
+            self._calm_until = now + self._peace
+        elif self.limit >= self.ceiling:
             self._calm_until = None
         elif self._more(now):
             self._calm_until = now + self._peace

@@ -65,6 +65,7 @@ _DOUBTS = 3  # answers of another version, in a row, before a stream that cannot
 _SOON = 4  # there may be so many requests in a moment, however few are allowed now
 _TRAILING, _HOPELESS = 4, 8  # so many times slower than others: when all wait for it, and at any time
 _SILENT = 1 << 40  # the same of one that does not move at all
+_SPREAD = 0.1  # share of a pause that the server asked for, drawn at random and added
 #: Seconds in which a failure of one kind is told once; the same after so many in a row.
 _SAID, _SAID_OFTEN, _OFTEN = 0.1, 10.0, 3
 
@@ -470,7 +471,9 @@ class Transfer:
         self._release(lease, now)
         refused = self._is_refusal(lease, failure)
         if refused:
-            self._limiter.refused(now, min(failure.retry_after or 0.0, self._terms.retry.max_wait), lease.since)
+            # Others were told the same: not all of them should come back in the same moment.
+            wish = (failure.retry_after or 0.0) * (1 + _SPREAD * self._rng())
+            self._limiter.refused(now, min(wish, self._terms.retry.max_wait), lease.since)
         self._count_failure(lease, failure, now)
         self._answered = self._answered or failure.status is not None
         decision = retry.decide(

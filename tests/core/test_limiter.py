@@ -357,6 +357,97 @@ def test_retry_after_holds_every_request_back_and_is_never_shortened():
     assert [limiter.grant(8.99), limiter.grant(9.0)] == [False, True]
 
 
+def test_a_server_that_asks_all_to_wait_is_asked_by_one_then_by_half_of_them():
+    limiter = taken(answered(8), 8)
+    for _ in range(8):
+        refuse_one(limiter, 5.0, pause=4.0, since=0.0)
+    taken(limiter, 1, 9.0)
+    assert not limiter.grant(9.0, needed=True)
+    limiter.succeeded(9.2, 9.0)
+    taken(limiter, 3, 9.2)
+    assert not limiter.grant(9.2, needed=True)
+
+
+def test_a_server_that_asks_some_to_wait_keeps_the_others():
+    limiter = taken(answered(8), 8)
+    refuse_one(limiter, 5.0, pause=4.0, since=0.0)
+    assert limiter.limit == 7
+
+
+# How soon they come.
+
+
+def alone_and_refused(limiter: Limiter, now: float) -> None:
+    taken(limiter, 1, now)
+    refuse_one(limiter, now + 0.01, since=now)
+
+
+def test_one_refusal_is_not_yet_a_rule():
+    limiter = answered(8)
+    alone_and_refused(limiter, 0.0)
+    assert limiter.grant(0.01)
+
+
+def test_where_even_one_alone_is_refused_they_come_more_seldom():
+    limiter, gaps = answered(8), []
+    alone_and_refused(limiter, 0.0)
+    for _ in range(9):
+        now = limiter.opens_at + 0.05
+        alone_and_refused(limiter, now)
+        gaps.append(limiter.opens_at - now - 0.01)
+    assert gaps == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0])
+
+
+def test_who_is_refused_beside_others_does_not_come_too_soon_but_too_many():
+    limiter = taken(answered(8), 8)
+    for now in (1.0, 2.0, 3.0):
+        refuse_one(limiter, now, since=now)
+    limiter.release()
+    assert limiter.grant(3.0)
+
+
+def paced_down(gaps: int = 2) -> Limiter:
+    """A limiter that has been refused until it leaves 0.1 s or more between two requests."""
+    limiter = answered(8)
+    for number in range(1 + gaps):
+        alone_and_refused(limiter, float(number))
+    return limiter
+
+
+def asked_for(limiter: Limiter, start: float, seconds: float) -> list[float]:
+    """When requests of 10 ms, of which there is no end, are sent."""
+    sent, ticks = [], int(seconds / 0.01)
+    for now in (start + 0.01 * tick for tick in range(ticks)):
+        if limiter.active:
+            limiter.received(1000, now)
+            limiter.release()
+        if limiter.grant(now, needed=True):
+            limiter.succeeded(now, now - 0.01)
+            sent.append(now)
+    return sent
+
+
+def test_requests_keep_their_distance():
+    sent = asked_for(paced_down(), 10.0, 2.0)
+    assert [b - a for a, b in itertools.pairwise(sent)] == pytest.approx([0.2] * (len(sent) - 1), abs=0.011)
+
+
+def test_peace_brings_them_closer_until_there_is_no_distance_any_more():
+    sent = asked_for(paced_down(), 3.0, 400.0)
+    gaps = [b - a for a, b in itertools.pairwise(sent)]
+    assert all(later <= earlier + 0.011 for earlier, later in itertools.pairwise(gaps))
+    assert gaps[0] == pytest.approx(0.2, abs=0.011)
+    assert gaps[-1] <= 0.011
+
+
+def test_a_distance_that_nobody_minds_is_not_what_peace_shortens():
+    """Who has all its places taken needs more of them, not sooner ones."""
+    wire = Wire(paced_down(), each(MB))
+    wire.now = 10.0
+    assert wire.run(38.0) == 2
+    assert wire.limiter._gap == 0.2
+
+
 def test_a_later_retry_after_counts_too():
     limiter = taken(answered(8), 3)
     refuse_one(limiter, 5.0)

@@ -56,6 +56,7 @@ class Scenario:
         tls: round trips of a handshake.
         drops: (from, to) the network is gone, and each connection with it.
         limit: the user's own, in bytes per second.
+        pace: requests per second that the server bears, and at most so many at once; the others are refused.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Scenario:
     tls: int = 0
     drops: tuple[tuple[float, float], ...] = ()
     limit: float | None = None
+    pace: float = math.inf
     ceiling: int = 16
     seed: int = 0
 
@@ -252,6 +254,7 @@ class Link:
         self.sent: list[tuple[float, int]] = []  # when requests were sent, and how many were under way then
         self._queued = 0.0
         self._poked = False
+        self._tokens, self._counted_at = scenario.pace, 0.0
         self._queue = max(scenario.queue * scenario.rate * scenario.rtt, 64 << 10)
 
     def run(self, longest: float = 3000.0) -> Outcome:
@@ -338,7 +341,7 @@ class Link:
     def _introduce(self, connection: Connection, job: Job, lease: Lease) -> None:
         scenario = self.scenario
         at_work = sum(each.state == "body" for each in self.busy)
-        if at_work >= scenario.bears:
+        if at_work >= scenario.bears or not self._in_pace():
             self.result.refused += 1
             self._end(connection, reusable=bool(scenario.refusal))
             if scenario.refusal:
@@ -353,6 +356,17 @@ class Link:
         stop = min(ask.stop, job.size)
         fields = (("content-range", f"bytes {ask.start}-{stop - 1}/{job.size}"), ("etag", '"1"'))
         job.dispatch(machine.HeadReceived(lease, Head(206, fields, URL), 0.0))
+
+    def _in_pace(self) -> bool:
+        pace = self.scenario.pace
+        if pace == math.inf:
+            return True
+        self._tokens = min(pace, self._tokens + (self.now - self._counted_at) * pace)
+        self._counted_at = self.now
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
 
     def _end(self, connection: Connection, *, reusable: bool) -> None:
         self.busy.remove(connection)
