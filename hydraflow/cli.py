@@ -89,6 +89,7 @@ class _Options:
     fifo: Path | None
     no_ui: bool
     quiet: bool
+    verbose: bool
     md5: str | None
     digest: str | None
     buffer: str | None
@@ -122,6 +123,7 @@ class _Options:
 )
 @click.option("-nu", "--no-ui", is_flag=True, help="Plain lines instead of the live display.")
 @click.option("-q", "--quiet", is_flag=True, help="Silent on success; errors are still printed.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell how many connections are used and why, and what limits it.")
 @click.option("--md5", metavar="HEX", help="MD5 that the file must have.")
 @click.option("--digest", metavar="ALG:HEX", help="Digest that the file must have, e.g. sha256:9f86d08….")
 @click.option(
@@ -167,7 +169,7 @@ def _perform(options: _Options, session: _Session) -> int:
     if not options.stream and options.fifo is None:
         _check_names(options.urls)
     settings = load(**{name: getattr(options, name) for name in _SETTINGS})
-    reporter = progress.choose(quiet=options.quiet, plain=options.no_ui)
+    reporter = progress.choose(quiet=options.quiet, plain=options.no_ui, verbose=options.verbose)
     task = session.task = _Task(options, _digest(options), _headers(options.header), settings, reporter)
     try:
         return task.fetch() if options.fifo is None and not options.stream else task.stream()
@@ -180,6 +182,8 @@ def _check(options: _Options) -> None:
     streaming = options.stream or options.fifo is not None
     if options.stream and options.fifo is not None:
         raise ConfigurationError("--stream and --fifo exclude each other")
+    if options.quiet and options.verbose:
+        raise ConfigurationError("--quiet and --verbose exclude each other")
     if options.json and options.stream:
         raise ConfigurationError("--json and --stream both need standard output")
     if streaming and options.output is not None:

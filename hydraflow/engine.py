@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hydraflow.adapters.pacing import paced
 from hydraflow.adapters.sinks import Sink
@@ -26,7 +26,7 @@ from hydraflow.core.retry import Failure, FailureKind
 from hydraflow.core.throttle import Throttle
 from hydraflow.core.transfer import Command, Event, State, Terms, Transfer
 from hydraflow.errors import ConfigurationError, HydraError
-from hydraflow.models import Claim, FetchResult, Outcome, Phase, Progress, Resource
+from hydraflow.models import Claim, Decision, FetchResult, Outcome, Phase, Progress, Resource
 from hydraflow.settings import Settings
 
 __all__ = ["Engine", "Job", "Order"]
@@ -202,15 +202,16 @@ class Job:
         self._route = Route(order.url, order.headers)
         self._shown = urls.redact(order.url)
         self._planner = Planner(LeasePolicy(), largest=order.largest_lease)
-        self._begun = time.monotonic()
+        self._begun, self._begun_at = time.monotonic(), engine.clock.now()
+        self._limiter = engine.limiter(order.url)
         self._transfer = Transfer(
             Terms(self._shown, order.claim, order.size, self._settings.ceiling, engine.policy),
             self._planner,
-            engine.limiter(order.url),
+            self._limiter,
             rng=random.random,
             restartable=sink.restartable,
             horizon=sink.horizon,
-            now=engine.clock.now(),
+            now=self._begun_at,
         )
         self._turn = asyncio.Lock()
         self._workers: dict[Lease, asyncio.Task[None]] = {}
@@ -450,6 +451,8 @@ class Job:
                 connections=len(self._planner.active),
                 message=self._notice,
                 resumable=transfer.resumable,
+                bound=transfer.bound(now),
+                decision=_told(self._limiter.news()),
             )
         )
         self._notice = ""
@@ -478,7 +481,19 @@ class Job:
             peak_connections=transfer.peak,
             http_version=resource.http_version,
             elapsed=time.monotonic() - self._begun,
+            limited_by=transfer.limited_by,
+            decisions=tuple(
+                replace(each, at=round(each.at - self._begun_at, 3))
+                for each in self._limiter.decisions
+                if each.at >= self._begun_at
+            ),
         )
+
+
+def _told(decision: Decision | None) -> str:
+    if decision is None:
+        return ""
+    return f"{decision.limit} connection{'s' if decision.limit > 1 else ''} from now on: {decision.reason}"
 
 
 async def _end(response: Response) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "Bound",
     "ByteRange",
     "Claim",
+    "Decision",
     "Digest",
     "DigestSource",
     "FetchResult",
@@ -111,6 +113,25 @@ class Phase(enum.StrEnum):
     VERIFYING = "verifying"
     DONE = "done"
     FAILED = "failed"
+
+
+class Bound(enum.StrEnum):
+    """What keeps a transfer from being faster."""
+
+    LINK = "link"  # more connections bring no more bytes
+    SERVER = "server"  # it refuses more requests, or cannot send parts
+    CEILING = "ceiling"  # as many connections as the settings allow
+    READER = "reader"  # whoever reads the stream takes no more
+    LIMIT_RATE = "limit-rate"  # the setting of that name
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """So many connections (`limit`) were allowed from then on, `at` seconds, and why."""
+
+    at: float
+    limit: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +237,9 @@ class Progress:
         connections: requests in flight.
         message: what it waits for, or why it failed; empty otherwise.
         resumable: a later run can go on from what is present, as far as is known now.
+        bound: what keeps it from being faster, None while that is not known.
+        decision: how many connections are allowed from now on, and why; empty if nothing was decided since the last
+            snapshot. It is about all transfers from one server, so only one of them tells it.
     """
 
     url: str
@@ -227,6 +251,8 @@ class Progress:
     connections: int = 0
     message: str = ""
     resumable: bool = True
+    bound: Bound | None = None
+    decision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +268,8 @@ class FetchResult:
         retries: requests that failed and were tried again.
         restarts: times that everything was thrown away and begun anew.
         peak_connections: most requests in flight at one time.
+        limited_by: what kept it from being faster for most of the time; None if it was too short to tell.
+        decisions: the last ones about the number of connections to the server, `at` counted from the beginning.
     """
 
     url: str
@@ -262,6 +290,8 @@ class FetchResult:
     peak_connections: int
     http_version: str
     elapsed: float
+    limited_by: Bound | None = None
+    decisions: tuple[Decision, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON-ready values."""

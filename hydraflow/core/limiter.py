@@ -33,11 +33,11 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Hashable
-from dataclasses import dataclass
 
 from hydraflow.core.throttle import Throttle
+from hydraflow.models import Bound, Decision
 
-__all__ = ["Decision", "Limiter"]
+__all__ = ["Limiter"]
 
 QUICK = 0.010  # seconds: where answers come sooner, stages cost nothing, and the opening begins with few
 FEW = 2  # connections that cost the least CPU for a byte on a clean fast link
@@ -57,15 +57,6 @@ CLOSE = 0.02  # a gap that is shorter is none
 FAILURES = 5  # so many in a row open the circuit
 LAPSE = 0.25  # seconds after which somebody who does not ask any more does not wait any more
 SHORT = 4  # a body that lasts less than so many latencies: it is the waiting that costs
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What was decided at monotonic time `at`: `limit` places from then on, and why."""
-
-    at: float
-    limit: int
-    reason: str
 
 
 class _State(enum.Enum):
@@ -88,7 +79,7 @@ class Limiter:
     Attributes:
         wanted: somebody needs a place and got none; who holds one without using it should give it back.
         resume_at: no request before this moment, the server has asked for it.
-        decisions: the last ones.
+        decisions: the last ones, by monotonic time.
     """
 
     def __init__(
@@ -102,6 +93,7 @@ class Limiter:
         self.resume_at = 0.0
         self.wanted = False
         self.decisions: deque[Decision] = deque(maxlen=16)
+        self._news: Decision | None = None
         self._state = _State.UNKNOWN
         self._held: dict[Hashable, int] = {}
         self._asking: dict[Hashable, float] = {}
@@ -172,11 +164,16 @@ class Limiter:
         self._held[who] = self._held.get(who, 0) + 1
 
     @property
-    def bound(self) -> str:
-        """What keeps the number where it is: `server`, `ceiling` or `link`."""
+    def bound(self) -> Bound:
+        """What keeps the number where it is."""
         if self._calm_until is not None or self._state is _State.UNKNOWN:
-            return "server"
-        return "ceiling" if self.limit == self.ceiling else "link"
+            return Bound.SERVER
+        return Bound.CEILING if self.limit == self.ceiling else Bound.LINK
+
+    def news(self) -> Decision | None:
+        """The last decision, to the first who asks."""
+        news, self._news = self._news, None
+        return news
 
     def _unfair(self, now: float, who: Hashable) -> bool:
         """Somebody waits who holds fewer."""
@@ -278,7 +275,8 @@ class Limiter:
     def _enter(self, state: _State, now: float, limit: int, reason: str) -> None:
         limit = max(1, min(limit, self._most))
         if limit != self.limit:
-            self.decisions.append(Decision(now, limit, reason))
+            self._news = Decision(now, limit, reason)
+            self.decisions.append(self._news)
         self.limit, self._state = limit, state
         self._full_at = None
 

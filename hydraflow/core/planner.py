@@ -10,6 +10,7 @@ file as at the head of a stream's window.  Pure: time is an argument.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 from statistics import median
 
 from hydraflow.core.ranges import RangeSet
@@ -187,6 +188,12 @@ class Planner:
             return not self.active
         gap = next(iter(self._missing), None)
         return gap is not None and (horizon is None or gap.start < horizon)
+
+    @property
+    def front(self) -> int:
+        """The first byte that is not there yet."""
+        starts = [lease.position for lease in self.active] + [gap.start for gap in islice(self._missing, 1)]
+        return min(starts, default=self.size or 0)
 
     def finish(self, lease: Lease, now: float) -> None:
         """The lease's request is over; what it did not receive is missing again."""

@@ -33,7 +33,7 @@ from hydraflow.errors import (
     ResourceChangedError,
     SizeMismatchError,
 )
-from hydraflow.models import Claim, Head, Resource
+from hydraflow.models import Bound, Claim, Head, Resource
 
 __all__ = [
     "Aborted",
@@ -255,11 +255,14 @@ class Transfer:
         self.from_checkpoint = 0
         self.requests = self.retries = self.restarts = self.peak = 0
         self.waits = False
+        self._bounds: dict[Bound, float] = {}
+        self._noted_at = now
         self._terms = terms
         self._limiter = limiter
         self._rng = rng
         self._restartable = restartable
         self._horizon = horizon
+        self._room = horizon() or 0
         self._identity: Identity | None = None
         self._whole = False
         self._divisible = False
@@ -309,6 +312,22 @@ class Transfer:
     def waiting(self, now: float) -> bool:
         """No request is running, since all rest after a failure."""
         return not self.planner.active and any(time > now for time in (*self._resting, self._limiter.opens_at))
+
+    def bound(self, now: float) -> Bound | None:
+        """What keeps it from being faster, at the moment; None if no bytes are being fetched."""
+        if self.state is not State.FETCHING:
+            return None
+        if self._limiter.throttled(now):
+            return Bound.LIMIT_RATE
+        horizon = self._horizon()
+        if horizon is not None and self.planner.front >= horizon - self._room / 2:
+            return Bound.READER  # half of his window is full
+        return self._limiter.bound if self._divisible else Bound.SERVER
+
+    @property
+    def limited_by(self) -> Bound | None:
+        """What kept it from being faster for most of the time."""
+        return max(self._bounds, key=lambda bound: self._bounds[bound], default=None)
 
     # ── beginning ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -688,6 +707,10 @@ class Transfer:
         del self._asks[lease]
 
     def _note_progress(self, now: float) -> None:
+        bound = self.bound(now)
+        if bound is not None and now > self._noted_at:
+            self._bounds[bound] = self._bounds.get(bound, 0.0) + now - self._noted_at
+        self._noted_at = now
         done, horizon = self.planner.done, self._horizon()
         self._limiter.received(max(0, done - self._progress), now)
         self.planner.observe(now, horizon)

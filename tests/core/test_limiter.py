@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydraflow.core.limiter import CALM_MOST, FAILURES, FEW, START, Decision, Limiter
+from hydraflow.core.limiter import CALM_MOST, FAILURES, FEW, START, Limiter
 from hydraflow.core.throttle import Throttle
+from hydraflow.models import Decision
 
 MB = 1e6
 
@@ -580,6 +581,17 @@ def test_limits_hold_whatever_happens(ceiling, steps):
         assert 1 <= limiter.limit <= ceiling
         assert 0 <= limiter.surplus <= limiter.active
         assert all(0 < one.limit <= ceiling and one.reason for one in limiter.decisions)
+
+
+# News.
+
+
+def test_a_decision_is_news_once():
+    limiter = Limiter(8)
+    assert limiter.news() is None
+    limiter.succeeded(1.0, 0.9)
+    assert limiter.news() == limiter.decisions[-1] == Decision(1.0, 8, "the server answers")
+    assert limiter.news() is None
 
 
 # The user's own limit.

@@ -501,3 +501,24 @@ def test_a_calm_transfer_needs_few_requests(size, workers, rate):
 def test_the_default_sizes_are_sane():
     policy = LeasePolicy()
     assert 0 < policy.least <= policy.smallest <= policy.first <= policy.largest == 64 * MIB
+
+
+# Where it stands.
+
+
+def test_the_front_is_the_first_byte_that_is_not_there():
+    planner = Planner(LeasePolicy(first=100, smallest=10))
+    assert planner.front == 0
+    first = planner.probe(0.0, whole=False)
+    first.position = 30
+    assert planner.front == 30
+    planner.resolve(200)
+    second = planner.next(0.0, 2)
+    assert second is not None
+    first.position = first.stop
+    assert planner.front == second.position == 100
+    planner.finish(first, 1.0)
+    planner.finish(second, 1.0)
+    assert planner.front == 100
+    planner.resolve(200, RangeSet([(0, 200)]))
+    assert planner.front == 200

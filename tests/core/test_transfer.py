@@ -17,7 +17,7 @@ from hydraflow.core.responses import Ask
 from hydraflow.core.retry import Failure, FailureKind, Policy
 from hydraflow.core.throttle import Throttle
 from hydraflow.core.transfer import _TABLE, State, Terms, Transfer
-from hydraflow.models import Claim, Digest, DigestSource, Head, Validator
+from hydraflow.models import Bound, Claim, Digest, DigestSource, Head, Validator
 
 URL = "http://h/x"
 LEASES = LeasePolicy(first=40, smallest=10, largest=100, seconds=4.0, patience=0.5)
@@ -1063,6 +1063,60 @@ def test_who_waits_for_his_turn_is_not_slow_but_who_does_not_move_at_all_is(spee
     assert throttle.delay(rig.now)
     rig.end()
     assert slow.dropped is again
+
+
+# What limits it.
+
+
+def test_what_limits_it_is_known_while_bytes_are_fetched():
+    rig = Rig(limiter=Limiter(4)).begin()
+    assert rig.transfer.bound(0.0) is None
+    rig.now = 0.5
+    rig.head(partial(0, 40))
+    assert rig.transfer.limited_by is None  # the wait for the first answer is nobody's limit
+    assert rig.transfer.bound(0.5) is Bound.CEILING
+    rig.after(1.0).end().end()
+    assert rig.transfer.limited_by is Bound.CEILING
+
+
+def test_a_server_that_cannot_send_parts_limits_it():
+    rig = Rig().begin().head(whole())
+    assert rig.transfer.bound(0.0) is Bound.SERVER
+
+
+def test_a_server_that_refuses_limits_it():
+    rig = fetching(limiter=Limiter(4))
+    rig.head(status(503), 1)
+    assert rig.transfer.bound(0.0) is Bound.SERVER
+
+
+def test_the_user_s_own_limit_is_named_before_all_others():
+    throttle = Throttle(10.0)
+    rig = fetching(limiter=Open(2, throttle=throttle), horizon=0)
+    throttle.spend(100, 0.0)
+    assert throttle.delay(0.0)
+    assert rig.transfer.bound(0.0) is Bound.LIMIT_RATE
+
+
+def test_a_reader_limits_it_if_half_of_his_window_waits_for_him():
+    rig = fetching(horizon=50)
+    rig.receive(10, 1)
+    assert rig.transfer.bound(0.0) is Bound.CEILING  # who is late is the connection for the first bytes
+    rig.receive(24)
+    assert rig.transfer.bound(0.0) is Bound.CEILING
+    rig.receive(1)
+    assert rig.transfer.bound(0.0) is Bound.READER
+    rig.horizon = 51
+    assert rig.transfer.bound(0.0) is Bound.CEILING
+
+
+def test_it_is_limited_by_what_it_waited_for_most():
+    rig = fetching(horizon=50)
+    rig.after(1.0).receive(30).after(3.0)
+    assert rig.transfer.limited_by is Bound.READER
+    rig.horizon = 100
+    rig.after(2.5)
+    assert rig.transfer.limited_by is Bound.CEILING
 
 
 # The table.

@@ -19,7 +19,7 @@ import pytest
 from hydraflow.adapters.sinks import HOLD_BACK, StreamSink
 from hydraflow.api import fetch, stream
 from hydraflow.errors import ConnectionDroppedError, HydraError, NotFoundError
-from hydraflow.models import Outcome, Resource, Validator
+from hydraflow.models import Bound, Outcome, Resource, Validator
 from tests.faults.fronts import MIB, noise
 from tests.faults.origin import Origin
 
@@ -336,3 +336,10 @@ def test_many_errors_leave_nothing(origin, settings):
             opened.read()
     assert own_threads() - threads <= {"hydraflow-engine"}
     assert eventually(lambda: descriptors() <= before + 2)  # one connection stays for the next request
+
+
+def test_a_slow_reader_is_named_as_what_limits_it(url, settings):
+    with stream(url, settings=replace(settings, buffer=2 * MIB)) as reader:
+        while reader.read(MIB):
+            time.sleep(0.1)
+    assert reader.result.limited_by is Bound.READER

@@ -14,6 +14,8 @@ from statistics import fmean
 import pytest
 
 from hydraflow.core.limiter import Limiter
+from hydraflow.core.throttle import Throttle
+from hydraflow.models import Bound
 from tests.simulation.link import MB, MIB, Fixed, HangsError, Link, Outcome, Scenario, play
 from tests.simulation.link_scenarios import KINDS, best_fixed, draw, ideal, repeats
 
@@ -171,6 +173,29 @@ def test_files_of_one_origin_share_it_fairly():
     link.run()
     large, small = (job.ended_at for job in link.jobs)
     assert small < 0.35 * large
+
+
+NEAR = Scenario("near", (2048 * MIB,), 100 * MB, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "bound"),
+    [
+        (replace(NEAR, sizes=(8192 * MIB,), ceiling=64), Bound.LINK),
+        (CAPPED, Bound.CEILING),
+        (replace(CAPPED, bears=4), Bound.SERVER),
+        (replace(NEAR, reader=20 * MB), Bound.READER),
+        (replace(NEAR, reader=1000 * MB, ceiling=64), Bound.LINK),
+        (replace(STRAGGLERS, stragglers=0.5, slowness=0.02, reader=1000 * MB, sizes=(512 * MIB,)), Bound.CEILING),
+        (replace(NEAR, limit=10 * MB, sizes=(256 * MIB,)), Bound.LIMIT_RATE),
+    ],
+    ids=lambda each: "" if isinstance(each, Scenario) else str(each),
+)
+def test_what_limits_a_transfer_is_named(scenario, bound):
+    throttle = None if scenario.limit is None else Throttle(scenario.limit)
+    link = Link(scenario, Limiter(scenario.ceiling, throttle=throttle), throttle)
+    link.run()
+    assert link.jobs[0].transfer.limited_by is bound
 
 
 # The simulator itself.
