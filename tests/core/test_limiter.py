@@ -589,8 +589,8 @@ def test_limits_hold_whatever_happens(ceiling, steps):
 def test_a_decision_is_news_once():
     limiter = Limiter(8)
     assert limiter.news() is None
-    limiter.succeeded(1.0, 0.9)
-    assert limiter.news() == limiter.decisions[-1] == Decision(1.0, 8, "the server answers")
+    limiter.succeeded(1.0, 0.999)
+    assert limiter.news() == limiter.decisions[-1] == Decision(1.0, 2, "the server answers")
     assert limiter.news() is None
 
 
