@@ -158,6 +158,10 @@ def _command(context: click.Context, /, **values: Any) -> None:
     context.exit(_perform(_Options(**values), session))
 
 
+#: Commands beside the plain `hydraflow URL...`, by the word that stands first.
+_COMMANDS: dict[str, click.Command] = {}
+
+
 # ── what the options mean ────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -428,18 +432,27 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _attempt(arguments: Sequence[str] | None, session: _Session) -> int:
     from hydraflow.progress import error_line, say
 
+    name, command, rest = _chosen(sys.argv[1:] if arguments is None else arguments)
     try:
-        return int(_command.main(arguments, prog_name="hydraflow", standalone_mode=False, obj=session) or 0)
+        return int(command.main(rest, prog_name=name, standalone_mode=False, obj=session) or 0)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
-        say(f"error: {_redacted(error.format_message())} Try 'hydraflow --help'.")
+        say(f"error: {_redacted(error.format_message())} Try '{name} --help'.")
         return error.exit_code
     except HydraError as error:
         say(error_line(error, ""))
         return error.exit_code
     except BrokenPipeError:
         return ReaderGoneError.exit_code
+
+
+def _chosen(arguments: Sequence[str]) -> tuple[str, click.Command, list[str]]:
+    """What to call it, which command it is, and its own arguments; no URL can be taken for the name of a command."""
+    command = _COMMANDS.get(arguments[0]) if arguments else None
+    if command is None:
+        return "hydraflow", _command, list(arguments)
+    return f"hydraflow {arguments[0]}", command, list(arguments[1:])
 
 
 def _occupy_standard_descriptors() -> None:
