@@ -18,28 +18,25 @@ from contextlib import (
     AbstractContextManager,
     asynccontextmanager,
     contextmanager,
-    suppress,
 )
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from hydraflow import delivery, runtime
-from hydraflow.adapters.pipes import DescriptorWriter, FifoWriter, Writer, feed
-from hydraflow.adapters.sinks import StreamSink
+from hydraflow.adapters.pipes import DescriptorWriter, FifoWriter, Writer
 from hydraflow.core import urls
 from hydraflow.engine import Engine, Order
 from hydraflow.errors import ConfigurationError, HydraError
 from hydraflow.models import Claim, Digest, DigestSource, FetchResult, Progress, Resource
 from hydraflow.settings import Settings, load
+from hydraflow.streams import Inflow, OnOutcome, pour
 
 __all__ = ["AsyncByteStream", "ByteStream", "Hydra", "afetch", "apipe", "aprobe", "astream", "fetch", "fetch_all",
-           "pipe", "probe", "stream"]  # fmt: skip
+           "pipe", "pipe_all", "probe", "stream"]  # fmt: skip
 
 OnProgress = Callable[[Progress], None]
-OnOutcome = Callable[[str, FetchResult | HydraError], None]
 _CHUNK = 1 << 20
-_SLICE = 0.1
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -142,17 +139,21 @@ class ByteStream(io.RawIOBase):
     `io.BufferedReader(stream)`, `gzip.open(stream)` and `for chunk in stream` all work.
     """
 
-    def __init__(self, settings: Settings, order: Order) -> None:
+    def __init__(self, settings: Settings, *orders: Order) -> None:
         super().__init__()
-        self.name = order.name
-        self._sink = StreamSink(settings.window)
-        self._call = runtime.start(settings, lambda engine: delivery.to_reader(engine, order, self._sink))
-        self._result: FetchResult | None = None
+        self._flow = Inflow(settings, orders)
+        self._ended = False
+        self.name = orders[0].name
 
     @property
     def result(self) -> FetchResult | None:
-        """What happened, once the stream has been read to its end."""
-        return self._result
+        """What happened, once the stream has been read to its end; of several URLs, what happened to the last."""
+        return self._flow.results[-1] if self._ended else None
+
+    @property
+    def results(self) -> list[FetchResult]:
+        """What happened to each URL that has been read to its end."""
+        return list(self._flow.results)
 
     def readable(self) -> bool:
         """Always."""
@@ -169,7 +170,7 @@ class ByteStream(io.RawIOBase):
         if view is None:
             return 0
         target[: len(view)] = view
-        self._sink.release(len(view))
+        self._flow.release(len(view))
         return len(view)
 
     def __iter__(self) -> Iterator[bytes]:
@@ -183,30 +184,26 @@ class ByteStream(io.RawIOBase):
         if view is None:
             return b""
         data = bytes(view)
-        self._sink.release(len(data))
+        self._flow.release(len(data))
         return data
 
     def _take(self, most: int) -> memoryview | None:
         if self.closed:
             raise ValueError("the stream is closed")
-        if self._result is not None:
-            return None
-        while not (view := self._sink.take(most, _SLICE)):
-            if view is None or self._call.done:
-                self._result = self._call.wait()
-                return None
-        return view
+        while not self._ended:
+            view = self._flow.take(most)
+            if view:
+                return view
+            self._ended = view is None
+        return None
 
     def close(self) -> None:
         """End the transfer, if it has not ended; no thread, socket or file of it stays."""
-        if not self.closed and self._result is None:
-            self._call.cancel()
-            try:
-                with suppress(HydraError, asyncio.CancelledError):
-                    self._call.wait()
-            finally:
-                super().close()
-        super().close()
+        try:
+            if not self.closed:
+                self._flow.close()
+        finally:
+            super().close()
 
 
 class AsyncByteStream:
@@ -218,8 +215,13 @@ class AsyncByteStream:
 
     @property
     def result(self) -> FetchResult | None:
-        """What happened, once the stream has been read to its end."""
+        """What happened, once the stream has been read to its end; of several URLs, what happened to the last."""
         return self._stream.result
+
+    @property
+    def results(self) -> list[FetchResult]:
+        """What happened to each URL that has been read to its end."""
+        return self._stream.results
 
     async def read(self, most: int = _CHUNK) -> bytes:
         """The next bytes, at most `most`; empty at the verified end."""
@@ -235,7 +237,7 @@ class AsyncByteStream:
 
 
 def stream(
-    url: str,
+    url: str | Sequence[str],
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
@@ -245,14 +247,18 @@ def stream(
 ) -> AbstractContextManager[ByteStream]:
     """Open a URL as a stream of bytes in order; nothing is written to disk.
 
-    Use it in a `with` statement; leaving early ends the transfer.  For the arguments and errors see `fetch`.
+    Use it in a `with` statement; leaving early ends the transfer.  For the arguments and errors see `fetch`.  Several
+    URLs follow each other in one stream, each verified before its end is given; the next one is begun while one is
+    read.
     """
-    return _open_stream(settings or load(), _order(url, digest, size, headers, on_progress))
+    return _open_stream(
+        settings or load(), orders(url, digest=digest, size=size, headers=headers, on_progress=on_progress)
+    )
 
 
 @contextmanager
-def _open_stream(settings: Settings, order: Order) -> Iterator[ByteStream]:
-    opened = ByteStream(settings, order)
+def _open_stream(settings: Settings, orders: Sequence[Order]) -> Iterator[ByteStream]:
+    opened = ByteStream(settings, *orders)
     try:
         yield opened
     finally:
@@ -260,7 +266,7 @@ def _open_stream(settings: Settings, order: Order) -> Iterator[ByteStream]:
 
 
 def astream(
-    url: str,
+    url: str | Sequence[str],
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
@@ -269,12 +275,14 @@ def astream(
     settings: Settings | None = None,
 ) -> AbstractAsyncContextManager[AsyncByteStream]:
     """The same as `stream`, for `async with` and `async for`."""
-    return _aopen_stream(settings or load(), _order(url, digest, size, headers, on_progress))
+    return _aopen_stream(
+        settings or load(), orders(url, digest=digest, size=size, headers=headers, on_progress=on_progress)
+    )
 
 
 @asynccontextmanager
-async def _aopen_stream(settings: Settings, order: Order) -> AsyncIterator[AsyncByteStream]:
-    opened = AsyncByteStream(ByteStream(settings, order))
+async def _aopen_stream(settings: Settings, orders: Sequence[Order]) -> AsyncIterator[AsyncByteStream]:
+    opened = AsyncByteStream(ByteStream(settings, *orders))
     try:
         yield opened
     finally:
@@ -303,7 +311,30 @@ def pipe(
         NoReaderError: nobody opened the named pipe in time.
         HydraError: see `fetch`.
     """
-    return _pipe(settings or load(), _order(url, digest, size, headers, on_progress), target, lambda: False)
+    order = _order(url, digest, size, headers, on_progress)
+    return _pipe(settings or load(), [order], target, lambda: False)[0]
+
+
+def pipe_all(
+    urls: Sequence[str],
+    target: int | str | os.PathLike[str],
+    *,
+    digest: str | Digest | None = None,
+    headers: Mapping[str, str] | None = None,
+    on_progress: OnProgress | None = None,
+    on_outcome: OnOutcome | None = None,
+    settings: Settings | None = None,
+) -> list[FetchResult]:
+    """Stream several URLs one after another into a file descriptor or a named pipe, as `pipe` does with one.
+
+    Each is verified before its last 64 KiB are given, and the next one is begun while one is read.
+    `on_outcome(name, result_or_error)` is called as each ends.
+
+    Raises:
+        HydraError: see `pipe`; what comes behind the URL that failed is not streamed.
+    """
+    wanted = orders(urls, digest=digest, headers=headers, on_progress=on_progress)
+    return _pipe(settings or load(), wanted, target, lambda: False, on_outcome)
 
 
 async def apipe(
@@ -319,18 +350,21 @@ async def apipe(
     """The same as `pipe`, awaitable."""
     order = _order(url, digest, size, headers, on_progress)
     policies, stopped = settings or load(), threading.Event()
-    return await runtime.in_thread(lambda: _pipe(policies, order, target, stopped.is_set), stopped.set)
+    return (await runtime.in_thread(lambda: _pipe(policies, [order], target, stopped.is_set), stopped.set))[0]
 
 
 def _pipe(
-    settings: Settings, order: Order, target: int | str | os.PathLike[str], stopped: Callable[[], bool]
-) -> FetchResult:
-    complete = False
-    call: runtime.Call[FetchResult] | None = None
+    settings: Settings,
+    orders: Sequence[Order],
+    target: int | str | os.PathLike[str],
+    stopped: Callable[[], bool],
+    on_outcome: OnOutcome | None = None,
+) -> list[FetchResult]:
+    flow: Inflow | None = None
 
     def ended() -> bool:
         """Also in the middle of a write that no reader takes."""
-        return stopped() or (call is not None and call.done and not complete)
+        return stopped() or (flow is not None and flow.broken)
 
     writer: Writer
     if isinstance(target, int):
@@ -338,22 +372,15 @@ def _pipe(
     else:
         writer = FifoWriter(Path(target), settings.open_timeout, ended)
     try:
-        sink = StreamSink(settings.window)
-        call = runtime.start(settings, lambda engine: delivery.to_reader(engine, order, sink))
-        feed(sink, writer, ended)
-        if stopped():
-            raise asyncio.CancelledError
-        result = call.wait()
-        complete = True
-    except BaseException:
-        if call is not None:
-            call.cancel()
-            with suppress(HydraError, asyncio.CancelledError):
-                call.wait()
-        raise
+        flow = Inflow(settings, orders, on_outcome=on_outcome)
+        pour(flow, writer, stopped)
     finally:
-        writer.close(complete=complete)
-    return result
+        try:
+            if flow is not None:
+                flow.close()
+        finally:
+            writer.close()
+    return flow.results
 
 
 # ── many ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -404,7 +431,7 @@ class Hydra:
         """The same as `fetch_all`, with the error in the place of a result that could not be had.
 
         Raises:
-            ConfigurationError: a URL is wrong, or two would be written to one file; nothing was transferred.
+            ConfigurationError: a URL is wrong, or two would be written to one name; nothing was transferred.
         """
         return await _many(urls, dest_dir, self._settings, **options).join()
 
@@ -454,7 +481,7 @@ def fetch_all(
         For each URL, in order, its result, or the error in its place.
 
     Raises:
-        ConfigurationError: a URL is wrong, or two would be written to one file; nothing was transferred.
+        ConfigurationError: a URL is wrong, or two would be written to one name; nothing was transferred.
     """
     return _many(urls, dest_dir, settings or load(), **options).wait()
 
@@ -472,8 +499,8 @@ def _many(
     on_outcome: OnOutcome | None = None,
 ) -> runtime.Call[list[FetchResult | HydraError]]:
     directory = Path(dest_dir) if dest_dir is not None else settings.output
-    orders = [_order(url, digest, None, headers, on_progress) for url in urls]
-    _check_names(orders)
+    wanted = [_order(url, digest, None, headers, on_progress) for url in urls]
+    check_names(wanted)
 
     async def work(engine: Engine) -> list[FetchResult | HydraError]:
         places = asyncio.Semaphore(settings.crowd + settings.width)
@@ -486,7 +513,7 @@ def _many(
             return outcome
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(order)) for order in orders]
+            tasks = [group.create_task(one(order)) for order in wanted]
         return [task.result() for task in tasks]
 
     return runtime.start(settings, work)
@@ -527,6 +554,27 @@ def _order(
     )
 
 
+def orders(
+    url: str | Sequence[str],
+    *,
+    digest: str | Digest | None = None,
+    size: int | None = None,
+    headers: Mapping[str, str] | None = None,
+    on_progress: OnProgress | None = None,
+) -> list[Order]:
+    """What the caller wants of each URL.
+
+    Raises:
+        ConfigurationError: it cannot be meant.
+    """
+    wanted = [url] if isinstance(url, str) else list(url)
+    if len(wanted) > 1 and (digest is not None or size is not None):
+        raise ConfigurationError(
+            "one digest or size cannot be that of several URLs", hint="Write each URL with its own: URL#md5=HEX&size=N."
+        )
+    return [_order(each, digest, size, headers, on_progress) for each in wanted]
+
+
 def _digest(value: str | Digest) -> Digest:
     if isinstance(value, Digest):
         return value
@@ -555,15 +603,20 @@ def _destination(order: Order, dest: str | os.PathLike[str] | None, settings: Se
     return Path(text) / order.name if is_directory else Path(text)
 
 
-def _check_names(orders: Sequence[Order]) -> None:
+def check_names(wanted: Sequence[Order]) -> None:
+    """Each order has a name of its own.
+
+    Raises:
+        ConfigurationError: two have not.
+    """
     seen: dict[str, Order] = {}
-    for order in orders:
+    for order in wanted:
         other = seen.setdefault(order.name, order)
         if other is not order and other != order:
             raise ConfigurationError(
-                f"two URLs would be written to one file, {order.name}: "
+                f"two URLs would be written to one name, {order.name}: "
                 f"{urls.redact(other.url)} and {urls.redact(order.url)}",
-                hint="Fetch them in two commands with different --output.",
+                hint="Fetch them in two commands with different directories.",
             )
         if other is not order:
             raise ConfigurationError(f"the URL {urls.redact(order.url)} is given twice")

@@ -12,8 +12,8 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -36,9 +36,19 @@ Examples:
   hydraflow https://example.org/genome.fa.gz
   hydraflow https://example.org/reads.fastq.gz#md5=9e107d9d372bb6826bd81d3542a419d6 -o data
   hydraflow https://example.org/genome.fa.gz --stream | zcat | grep -c '^>'
-  hydraflow https://example.org/x.bam --fifo x.pipe & samtools flagstat x.pipe
+  hydraflow run https://example.org/x.bam -- samtools flagstat {}
 
 A fetch that failed or was interrupted goes on from its last checkpoint when the same command is run again.
+"""
+
+_RUN_EXAMPLES = """
+\b
+Examples:
+  hydraflow run https://example.org/x.bam -- samtools flagstat {}
+  hydraflow run "$LANE1" "$LANE2" -- sh -c 'zcat | wc -l'
+  hydraflow run "$R1" "$R2" -- bwa mem ref.fa {} {} > out.sam
+
+Exit codes: the command's own; or, where hydraflow failed and killed it, those of hydraflow --help.
 """
 
 _EXIT_CODES = """
@@ -56,6 +66,8 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SLICE = 0.05
 #: Seconds that a signal leaves for checkpoints, and for everything: neither slow disk nor stuck terminal holds it up.
 _FLUSH, _LEAVE = 0.6, 0.9
+#: Seconds for the rest: named pipes are removed, a command is killed.
+_TIDY = 0.25
 
 
 class _Command(click.Command):
@@ -68,7 +80,7 @@ class _Command(click.Command):
         _write(formatter, _EXAMPLES)
         with formatter.section("Settings from the environment (docs/configuration.md)"):
             formatter.write_dl(
-                [(f"HYDRAFLOW_{field.name.upper()}", field.metadata["meaning"]) for field in fields(Settings)]
+                [(f"HYDRAFLOW_{each.name.upper()}", each.metadata["meaning"]) for each in fields(Settings)]
             )
         _write(formatter, _EXIT_CODES)
 
@@ -84,9 +96,6 @@ class _Options:
     urls: tuple[str, ...]
     threads: int | None
     aggressive: bool | None
-    output: Path | None
-    stream: bool
-    fifo: Path | None
     no_ui: bool
     quiet: bool
     verbose: bool
@@ -95,10 +104,21 @@ class _Options:
     buffer: str | None
     limit_rate: str | None
     max_wait: str | None
-    json: bool
     header: tuple[str, ...]
-    no_resume: bool
-    overwrite: bool
+    output: Path | None = None
+    stream: bool = False
+    fifo: Path | None = None
+    fifo_dir: Path | None = None
+    json: bool = False
+    no_resume: bool = False
+    overwrite: bool = False
+    command: tuple[str, ...] = ()
+    allow_partial: bool = False
+
+    @property
+    def streaming(self) -> bool:
+        """No file comes of it."""
+        return self.stream or bool(self.command) or self.fifo is not None or self.fifo_dir is not None
 
 
 @click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -120,6 +140,12 @@ class _Options:
 @click.option("-s", "--stream", is_flag=True, help="Write the bytes, in order, to standard output; nothing on disk.")
 @click.option(
     "--fifo", type=click.Path(path_type=Path), metavar="PATH", help="Stream into this named pipe, made if missing."
+)
+@click.option(
+    "--fifo-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Stream each URL into a named pipe DIR/NAME, all at a time.",
 )
 @click.option("-nu", "--no-ui", is_flag=True, help="Plain lines instead of the live display.")
 @click.option("-q", "--quiet", is_flag=True, help="Silent on success; errors are still printed.")
@@ -158,8 +184,49 @@ def _command(context: click.Context, /, **values: Any) -> None:
     context.exit(_perform(_Options(**values), session))
 
 
+class _RunCommand(_Command):
+    """Its command line has another one in it, behind `--`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Leave what is behind `--` alone."""
+        cut = args.index("--") if "--" in args else len(args)
+        ctx.meta["command"] = tuple(args[cut + 1 :])
+        return super().parse_args(ctx, args[:cut])
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As it has to be typed."""
+        formatter.write_usage(ctx.command_path, "[OPTIONS] URL... -- COMMAND [ARG]...")
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Examples only; the rest is in the other help."""
+        del ctx
+        _write(formatter, _RUN_EXAMPLES)
+
+
+#: Those of the plain command that mean the same here.
+_SHARED = ("urls", "threads", "aggressive", "no_ui", "quiet", "md5", "digest", "buffer", "max_wait", "header")
+
+
+@click.command(cls=_RunCommand, context_settings=_command.context_settings)
+@click.option("--allow-partial", is_flag=True, help="The command may end before it has read everything, as head does.")
+@click.pass_context
+def _run_command(context: click.Context, /, **values: Any) -> None:
+    """Run a command on verified streams: it never sees the end of one that is broken or wrong.
+
+    Each {} becomes a named pipe with the bytes of a URL, in their order, or {1}, {2}, … by number; without any, all
+    come on the command's standard input, one after another.  On failure the command is killed, with all that it has
+    started, before it can take what came for the whole; on success its exit code is passed on.
+    """
+    command = context.meta["command"]
+    if not command:
+        raise ConfigurationError("no command is given", hint="Write it behind two dashes: URL... -- COMMAND.")
+    session: _Session = context.obj
+    context.exit(_perform(_Options(**values, command=command), session))
+
+
+_run_command.params[:0] = [each for each in _command.params if each.name in _SHARED]
 #: Commands beside the plain `hydraflow URL...`, by the word that stands first.
-_COMMANDS: dict[str, click.Command] = {}
+_COMMANDS: dict[str, click.Command] = {"run": _run_command}
 
 
 # ── what the options mean ────────────────────────────────────────────────────────────────────────────────────────────
@@ -170,32 +237,34 @@ def _perform(options: _Options, session: _Session) -> int:
     from hydraflow.settings import load
 
     _check(options)
-    if not options.stream and options.fifo is None:
+    if not options.streaming or options.fifo_dir is not None:
         _check_names(options.urls)
     settings = load(**{name: getattr(options, name) for name in _SETTINGS})
-    reporter = progress.choose(quiet=options.quiet, plain=options.no_ui, verbose=options.verbose)
+    # Beside a command that prints for itself, a display that is drawn again and again would tear.
+    plain = options.no_ui or bool(options.command)
+    reporter = progress.choose(quiet=options.quiet, plain=plain, verbose=options.verbose)
     task = session.task = _Task(options, _digest(options), _headers(options.header), settings, reporter)
     try:
-        return task.fetch() if options.fifo is None and not options.stream else task.stream()
+        if options.command:
+            return task.run(session.signalled)
+        if options.fifo_dir is not None:
+            return task.stream_apart(options.fifo_dir, session.signalled)
+        return task.stream() if options.streaming else task.fetch()
     finally:
         reporter.close()
 
 
 def _check(options: _Options) -> None:
     """Refuse what cannot be meant."""
-    streaming = options.stream or options.fifo is not None
-    if options.stream and options.fifo is not None:
-        raise ConfigurationError("--stream and --fifo exclude each other")
     if options.quiet and options.verbose:
         raise ConfigurationError("--quiet and --verbose exclude each other")
+    given = [("--stream", options.stream), ("--fifo", options.fifo), ("--fifo-dir", options.fifo_dir)]
+    if len(ways := [name for name, value in given if value]) > 1:
+        raise ConfigurationError(f"{ways[0]} and {ways[1]} exclude each other")
     if options.json and options.stream:
         raise ConfigurationError("--json and --stream both need standard output")
-    if streaming and options.output is not None:
+    if options.streaming and options.output is not None:
         raise ConfigurationError("--output has no meaning for a stream, which leaves nothing on disk")
-    if options.fifo is not None and len(options.urls) > 1:
-        raise ConfigurationError(
-            "a named pipe takes one URL", hint="Start one command for each, or use --stream to have one after another."
-        )
     if (options.stream or options.json) and sys.stdout is None:
         raise ConfigurationError("standard output is closed")
     if options.stream and sys.stdout.isatty():
@@ -249,6 +318,7 @@ class _Task:
     headers: dict[str, str]
     settings: Settings
     reporter: Reporter
+    told: list[HydraError] = field(default_factory=list)
 
     def fetch(self) -> int:
         """All URLs into files; the first failure's code, after all were tried."""
@@ -276,30 +346,55 @@ class _Task:
     def stream(self) -> int:
         """Several URLs one after another; the first failure ends it, since the rest would be misplaced."""
         from hydraflow import api
-        from hydraflow.core.urls import file_name
 
         fifo = self.options.fifo
         if fifo is not None:
             self.reporter.note(f"streaming into {fifo}, which must be opened within {self.settings.open_timeout:g} s")
-        for url in self.options.urls:
-            name = file_name(url)
-            try:
-                result = api.pipe(
-                    url,
-                    _STDOUT if fifo is None else fifo,
-                    digest=self.digest,
-                    headers=self.headers,
-                    on_progress=self.reporter.update,
-                    settings=self.settings,
-                )
-            except HydraError as error:
-                self._tell(name, error)
-                return error.exit_code
-            self._tell(name, result)
-        return 0
+        return self._code(lambda: api.pipe_all(self.options.urls, _STDOUT if fifo is None else fifo, **self._terms()))
+
+    def stream_apart(self, directory: Path, stopped: Callable[[], bool]) -> int:
+        """Each URL into a named pipe of its own."""
+        from hydraflow import api, consumers
+
+        api.check_names(api.orders(self.options.urls, digest=self.digest))
+        timeout = self.settings.open_timeout
+        self.reporter.note(f"streaming into named pipes in {directory}, which must be opened within {timeout:g} s")
+        return self._code(lambda: consumers.into_fifos(self.options.urls, directory, stopped=stopped, **self._terms()))
+
+    def run(self, stopped: Callable[[], bool]) -> int:
+        """A command on streams; its exit code."""
+        from hydraflow import consumers
+
+        options = self.options
+        return self._code(
+            lambda: consumers.run(
+                options.urls, options.command, allow_partial=options.allow_partial, stopped=stopped, **self._terms()
+            )
+        )
+
+    def _terms(self) -> dict[str, Any]:
+        """What is the same for all kinds of streams."""
+        return {
+            "digest": self.digest,
+            "headers": self.headers,
+            "on_progress": self.reporter.update,
+            "on_outcome": self._tell,
+            "settings": self.settings,
+        }
+
+    def _code(self, work: Callable[[], int | list[FetchResult]]) -> int:
+        """The exit code of a stream; a failure that has been told of is not told again."""
+        try:
+            done = work()
+        except HydraError as error:
+            if error not in self.told:
+                raise
+            return error.exit_code
+        return done if isinstance(done, int) else 0
 
     def _tell(self, name: str, outcome: FetchResult | HydraError) -> None:
         if isinstance(outcome, HydraError):
+            self.told.append(outcome)
             self.reporter.failed(outcome, name)
         else:
             self.reporter.finished(outcome, name)
@@ -366,6 +461,10 @@ class _Session:
             raise self._error
         return self._code
 
+    def signalled(self) -> bool:
+        """A signal has come: who works with processes and pipes ends them."""
+        return bool(self._signal)
+
     def _run(self) -> None:
         try:
             self._code = _attempt(self._arguments, self)
@@ -401,7 +500,7 @@ class _Session:
         from hydraflow import runtime
 
         flushed = runtime.stop(within=_FLUSH)
-        self._thread.join(_SLICE)  # it removes what it has made, a named pipe say
+        self._thread.join(_TIDY)  # it removes what it has made, a named pipe say
         task.reporter.close()
         return flushed
 
@@ -409,7 +508,7 @@ class _Session:
 def _farewell(options: _Options, reporter: Reporter, *, flushed: bool) -> str:
     standing = reporter.standing()
     stood = f"interrupted, {standing}" if standing else "interrupted"
-    if options.stream or options.fifo is not None:
+    if options.streaming:
         return f"{stood}; a stream is not kept: the same command begins anew"
     if not reporter.resumable():
         return f"{stood}; the server gives nothing to tell versions apart by: the same command begins anew"

@@ -291,6 +291,7 @@ class StreamSink:
 
     Attributes:
         on_room: called in the engine's thread when the reader has made room.
+        verified: every byte has passed its check, though the reader may not have taken every one.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -298,7 +299,7 @@ class StreamSink:
         self._turn = threading.Condition()
         self._size: int | None = None
         self._given = self._frozen = False
-        self._verified = False
+        self.verified = False
         self._ended = False
         self._error: BaseException | None = None
         self._hasher: integrity.Hasher | None = None
@@ -360,7 +361,7 @@ class StreamSink:
         del resource
         with self._turn:
             self._hasher = None
-            self._verified = True
+            self.verified = True
             self._turn.notify_all()
         while self._window.head < size:
             await self._wait_for_room()
@@ -397,7 +398,7 @@ class StreamSink:
 
     def _limit(self) -> int:
         """First offset that the reader may not have yet."""
-        if self._verified:
+        if self.verified:
             return self._window.ready
         end = self._window.ready if self._size is None else self._size
         return min(self._window.ready, max(self._window.head, end - HOLD_BACK))

@@ -81,7 +81,8 @@ class TestFifo:
             thread.start()
             begun = time.monotonic()
             writer.write(memoryview(b"hello"))
-            writer.close(complete=True)
+            writer.finish()
+            writer.close()
             thread.join()
             os.close(fd)
             assert got == [b"hello"]
@@ -102,7 +103,7 @@ class TestFifo:
             thread.start()
             with pytest.raises(ReaderGoneError):
                 watch(writer, thread)
-            writer.close(complete=False)
+            writer.close()
 
     def test_nobody_comes(self, url, settings, tmp_path):
         with pytest.raises(NoReaderError):
@@ -170,6 +171,24 @@ class TestFifo:
         with pytest.raises(SinkError, match="not a named pipe"):
             pipe(url, tmp_path / "p", settings=settings)
         assert (tmp_path / "p").read_bytes() == b"precious"
+
+    def test_what_took_its_place_is_not_removed(self, tmp_path):
+        writer = FifoWriter(tmp_path / "p", 2.0)
+        (tmp_path / "p").unlink()
+        (tmp_path / "p").write_bytes(b"precious")
+        writer.close()
+        assert (tmp_path / "p").read_bytes() == b"precious"
+
+    def test_somebody_else_s_pipe_in_everyones_directory(self, url, settings, tmp_path):
+        """Whoever guesses the name could lay a pipe there, and read along."""
+        if os.geteuid() != 0:
+            pytest.skip("only root can give a pipe away")
+        os.mkfifo(tmp_path / "p")
+        os.chown(tmp_path / "p", 12345, 12345)
+        tmp_path.chmod(0o1777)
+        with pytest.raises(SinkError, match="another user"):
+            pipe(url, tmp_path / "p", settings=settings)
+        assert (tmp_path / "p").is_fifo()
 
     def test_no_directory(self, url, settings, tmp_path):
         with pytest.raises(SinkError):

@@ -296,7 +296,7 @@ class TestSink:
         sink.runner.run(sink.prepare(Resource("u", "u", 100, ranges=True, validator=Validator('"v2"')), None))
         put(sink, bytes(100))
         assert len(sink.take(MIB, 0.01)) == 0  # all of it is tail
-        sink._verified = True
+        sink.verified = True
         assert bytes(sink.take(MIB, 0.01)) == bytes(100)
 
 
