@@ -187,10 +187,10 @@ def test_two_pipes_read_in_step_and_in_turn(hydraflow, pair, data, reading):
     """In turn, the second one has its reader later than `open_timeout`; it is not given up while the first is read."""
     script = f"""
     hydraflow "$1" "$2" --fifo-dir pipes -b 1MB & until [ -p pipes/r2.fq ]; do sleep 0.05; done
-    (stat -c %a pipes pipes/r1.fq; {reading}) | (head -n 2; sleep 1; cat) > copy; wait $!
+    (stat -c %a pipes pipes/r1.fq; {reading}) | (head -n 2; sleep 2; cat) > copy; wait $!
     """
     ran = hydraflow.shell(
-        script.replace("$1", "$R1").replace("$2", "$R2"), R1=pair[0], R2=pair[1], HYDRAFLOW_OPEN_TIMEOUT="0.8"
+        script.replace("$1", "$R1").replace("$2", "$R2"), R1=pair[0], R2=pair[1], HYDRAFLOW_OPEN_TIMEOUT="1.5"
     )
     assert ran.code == 0, ran.stderr
     copied = (hydraflow.directory / "copy").read_bytes()
@@ -203,8 +203,8 @@ def test_two_pipes_read_in_step_and_in_turn(hydraflow, pair, data, reading):
 
 def test_one_bad_file_ends_both(hydraflow, pair, data):
     script = """
-    hydraflow "$R1" "$R2#md5=00000000000000000000000000000000" --fifo-dir pipes & until [ -p pipes/r2.fq ]; do :; done
-    (cat pipes/r2.fq > two) & (head -c 1000; sleep 0.5; cat) < pipes/r1.fq > one; wait %1
+    hydraflow "$R1" "$R2#md5=00000000000000000000000000000000" --fifo-dir pipes & job=$!; until [ -p pipes/r2.fq ]; do :; done
+    (cat pipes/r2.fq > two) & (head -c 1000; sleep 0.5; cat) < pipes/r1.fq > one; wait $job
     """
     ran = hydraflow.shell(script, R1=pair[0], R2=pair[1])
     assert ran.code == 5
