@@ -241,6 +241,8 @@ def stream(
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
+    start: int = 0,
+    stop: int | None = None,
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     settings: Settings | None = None,
@@ -250,9 +252,14 @@ def stream(
     Use it in a `with` statement; leaving early ends the transfer.  For the arguments and errors see `fetch`.  Several
     URLs follow each other in one stream, each verified before its end is given; the next one is begun while one is
     read.
+
+    `start` and `stop` choose the bytes from offset `start` up to, not including, `stop`.  Then no digest is checked,
+    only that all these bytes are of one version of the file: the verdict is `Verification.SIZE`.  A range that begins
+    behind the last byte is a `RequestError`; one that reaches beyond it is cut there.
     """
     return _open_stream(
-        settings or load(), orders(url, digest=digest, size=size, headers=headers, on_progress=on_progress)
+        settings or load(),
+        orders(url, digest=digest, size=size, start=start, stop=stop, headers=headers, on_progress=on_progress),
     )
 
 
@@ -270,13 +277,16 @@ def astream(
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
+    start: int = 0,
+    stop: int | None = None,
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     settings: Settings | None = None,
 ) -> AbstractAsyncContextManager[AsyncByteStream]:
     """The same as `stream`, for `async with` and `async for`."""
     return _aopen_stream(
-        settings or load(), orders(url, digest=digest, size=size, headers=headers, on_progress=on_progress)
+        settings or load(),
+        orders(url, digest=digest, size=size, start=start, stop=stop, headers=headers, on_progress=on_progress),
     )
 
 
@@ -298,20 +308,22 @@ def pipe(
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
+    start: int = 0,
+    stop: int | None = None,
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     settings: Settings | None = None,
 ) -> FetchResult:
     """Stream a URL into a file descriptor, or into a named pipe that is made if it is not there.
 
-    The last 64 KiB follow only after everything is verified.
+    The last 64 KiB follow only after everything is verified.  `start` and `stop` are as for `stream`.
 
     Raises:
         ReaderGoneError: the reader closed its end early.
         NoReaderError: nobody opened the named pipe in time.
         HydraError: see `fetch`.
     """
-    order = _order(url, digest, size, headers, on_progress)
+    order = _order(url, digest, size, headers, on_progress, start, stop)
     return _pipe(settings or load(), [order], target, lambda: False)[0]
 
 
@@ -320,6 +332,8 @@ def pipe_all(
     target: int | str | os.PathLike[str],
     *,
     digest: str | Digest | None = None,
+    start: int = 0,
+    stop: int | None = None,
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     on_outcome: OnOutcome | None = None,
@@ -333,7 +347,7 @@ def pipe_all(
     Raises:
         HydraError: see `pipe`; what comes behind the URL that failed is not streamed.
     """
-    wanted = orders(urls, digest=digest, headers=headers, on_progress=on_progress)
+    wanted = orders(urls, digest=digest, start=start, stop=stop, headers=headers, on_progress=on_progress)
     return _pipe(settings or load(), wanted, target, lambda: False, on_outcome)
 
 
@@ -343,12 +357,14 @@ async def apipe(
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
+    start: int = 0,
+    stop: int | None = None,
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     settings: Settings | None = None,
 ) -> FetchResult:
     """The same as `pipe`, awaitable."""
-    order = _order(url, digest, size, headers, on_progress)
+    order = _order(url, digest, size, headers, on_progress, start, stop)
     policies, stopped = settings or load(), threading.Event()
     return (await runtime.in_thread(lambda: _pipe(policies, [order], target, stopped.is_set), stopped.set))[0]
 
@@ -537,8 +553,17 @@ def _order(
     size: int | None,
     headers: Mapping[str, str] | None,
     on_progress: OnProgress | None,
+    start: int = 0,
+    stop: int | None = None,
 ) -> Order:
     target = urls.parse(url)
+    if not 0 <= start < (start + 1 if stop is None else stop):
+        raise ConfigurationError(f"not a range of bytes: from {start} to before {stop}")
+    if (start or stop is not None) and (digest is not None or target.digest is not None):
+        raise ConfigurationError(
+            "a digest is that of the whole file, and cannot be checked against a part of it",
+            hint="Leave one of them out.",
+        )
     claim = None
     if digest is not None:
         claim = Claim(_digest(digest), DigestSource.CALLER)
@@ -551,6 +576,8 @@ def _order(
         size=target.size if size is None else size,
         headers=_checked_headers(headers or {}),
         on_progress=on_progress,
+        start=start,
+        stop=stop,
     )
 
 
@@ -559,6 +586,8 @@ def orders(
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
+    start: int = 0,
+    stop: int | None = None,
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
 ) -> list[Order]:
@@ -572,7 +601,9 @@ def orders(
         raise ConfigurationError(
             "one digest or size cannot be that of several URLs", hint="Write each URL with its own: URL#md5=HEX&size=N."
         )
-    return [_order(each, digest, size, headers, on_progress) for each in wanted]
+    if len(wanted) > 1 and (start or stop is not None):
+        raise ConfigurationError("one range cannot be that of several URLs")
+    return [_order(each, digest, size, headers, on_progress, start, stop) for each in wanted]
 
 
 def _digest(value: str | Digest) -> Digest:

@@ -109,6 +109,7 @@ class _Options:
     stream: bool = False
     fifo: Path | None = None
     fifo_dir: Path | None = None
+    range: str | None = None
     json: bool = False
     no_resume: bool = False
     overwrite: bool = False
@@ -147,6 +148,7 @@ class _Options:
     metavar="DIR",
     help="Stream each URL into a named pipe DIR/NAME, all at a time.",
 )
+@click.option("--range", metavar="A-B", help="Stream bytes A to B only, both included, from 0 on; A- for the rest.")
 @click.option("-nu", "--no-ui", is_flag=True, help="Plain lines instead of the live display.")
 @click.option("-q", "--quiet", is_flag=True, help="Silent on success; errors are still printed.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell how many connections are used and why, and what limits it.")
@@ -204,7 +206,7 @@ class _RunCommand(_Command):
 
 
 #: Those of the plain command that mean the same here.
-_SHARED = ("urls", "threads", "aggressive", "no_ui", "quiet", "md5", "digest", "buffer", "max_wait", "header")
+_SHARED = ("urls", "threads", "aggressive", "no_ui", "quiet", "md5", "digest", "buffer", "max_wait", "header", "range")
 
 
 @click.command(cls=_RunCommand, context_settings=_command.context_settings)
@@ -265,6 +267,8 @@ def _check(options: _Options) -> None:
         raise ConfigurationError("--json and --stream both need standard output")
     if options.streaming and options.output is not None:
         raise ConfigurationError("--output has no meaning for a stream, which leaves nothing on disk")
+    if options.range is not None and not options.streaming:
+        raise ConfigurationError("--range is for streams", hint="Add --stream, and write it where you like.")
     if (options.stream or options.json) and sys.stdout is None:
         raise ConfigurationError("standard output is closed")
     if options.stream and sys.stdout.isatty():
@@ -293,6 +297,19 @@ def _digest(options: _Options) -> str | None:
             "one digest cannot be that of several URLs", hint="Write each URL with its own: URL#md5=HEX."
         )
     return digest
+
+
+def _range(text: str | None) -> tuple[int, int | None]:
+    """First byte, and the offset behind the last one."""
+    if text is None:
+        return 0, None
+    found = re.fullmatch(r"([0-9]{1,18})-([0-9]{0,18})", text.strip())
+    if found is None or (found[2] and int(found[2]) < int(found[1])):
+        raise ConfigurationError(
+            f"not a range: {text!r}",
+            hint="Write the first and the last byte, --range 0-499, or --range 500- for the rest.",
+        )
+    return int(found[1]), int(found[2]) + 1 if found[2] else None
 
 
 def _headers(lines: Sequence[str]) -> dict[str, str]:
@@ -374,7 +391,10 @@ class _Task:
 
     def _terms(self) -> dict[str, Any]:
         """What is the same for all kinds of streams."""
+        start, stop = _range(self.options.range)
         return {
+            "start": start,
+            "stop": stop,
             "digest": self.digest,
             "headers": self.headers,
             "on_progress": self.reporter.update,

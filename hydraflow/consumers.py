@@ -116,6 +116,8 @@ def into_fifos(
     directory: str | os.PathLike[str],
     *,
     digest: str | Digest | None = None,
+    start: int = 0,
+    stop: int | None = None,
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     on_outcome: OnOutcome | None = None,
@@ -134,7 +136,7 @@ def into_fifos(
         CancelledError: `stopped()` is true.
     """
     policies = settings or load()
-    orders = api.orders(urls, digest=digest, headers=headers, on_progress=on_progress)
+    orders = api.orders(urls, digest=digest, start=start, stop=stop, headers=headers, on_progress=on_progress)
     api.check_names(orders)
     halt, window, folder = threading.Event(), policies.window // len(orders), Path(directory)
     lanes: list[_Lane] = []
@@ -231,6 +233,8 @@ def run(
     command: Sequence[str],
     *,
     digest: str | Digest | None = None,
+    start: int = 0,
+    stop: int | None = None,
     headers: Mapping[str, str] | None = None,
     allow_partial: bool = False,
     on_progress: OnProgress | None = None,
@@ -247,6 +251,8 @@ def run(
         urls: one for each pipe; or all, one after another, for standard input.
         command: its words.
         digest: `ALGORITHM:HEX` of the file, if there is one URL.
+        start: first byte, if there is one URL; see `stream`.
+        stop: offset behind the last byte.
         headers: as for `fetch`.
         allow_partial: its exit code counts although it ended before it had read everything.
         on_progress: as for `fetch`.
@@ -263,7 +269,7 @@ def run(
         HydraError: see `fetch`.
         CancelledError: `stopped()` is true.
     """
-    orders = api.orders(urls, digest=digest, headers=headers, on_progress=on_progress)
+    orders = api.orders(urls, digest=digest, start=start, stop=stop, headers=headers, on_progress=on_progress)
     words = arrange(command, len(orders))
     with ExitStack() as stack:
         job = _Job(settings or load(), allow_partial=allow_partial, on_outcome=on_outcome)

@@ -59,6 +59,8 @@ class Order:
     headers: Mapping[str, str] = field(default_factory=dict)
     on_progress: Callable[[Progress], None] | None = None
     largest_lease: int | None = None
+    start: int = 0
+    stop: int | None = None
 
 
 class Clock:
@@ -201,11 +203,11 @@ class Job:
         self._sink = sink
         self._route = Route(order.url, order.headers)
         self._shown = urls.redact(order.url)
-        self._planner = Planner(LeasePolicy(), largest=order.largest_lease)
+        self._planner = Planner(LeasePolicy(), largest=order.largest_lease, start=order.start, stop=order.stop)
         self._begun, self._begun_at = time.monotonic(), engine.clock.now()
         self._limiter = engine.limiter(order.url)
         self._transfer = Transfer(
-            Terms(self._shown, order.claim, order.size, self._settings.ceiling, engine.policy),
+            Terms(self._shown, order.claim, order.size, self._settings.ceiling, engine.policy, order.start, order.stop),
             self._planner,
             self._limiter,
             rng=random.random,
@@ -362,7 +364,8 @@ class Job:
     async def _more_claims(self, response: Response) -> tuple[Claim, ...]:
         """A partial answer's Content-MD5 may be the part's: ask by HEAD what the whole file's is."""
         head, order = response.head, self._order
-        if self._transfer.resource is not None or order.claim is not None or not headers.ambiguous_md5(head):
+        settled = self._transfer.resource is not None or order.claim is not None
+        if settled or order.start or order.stop is not None or not headers.ambiguous_md5(head):
             return ()
         try:
             opened = self._engine.transport.open(self._route, Ask(), "HEAD")
@@ -422,7 +425,7 @@ class Job:
         await self._dispatch(event)
 
     async def _commit(self) -> None:
-        resource, size = self._transfer.resource, self._planner.size
+        resource, size = self._transfer.resource, self._planner.end
         assert resource is not None
         assert size is not None
         try:
@@ -439,14 +442,15 @@ class Job:
         if self._order.on_progress is None or not (force or now - self._reported_at >= _PROGRESS_INTERVAL):
             return
         self._reported_at = now
+        size = self._size()
         phase = Phase.WAITING if transfer.waiting(now) else _PHASES[transfer.state]
         self._order.on_progress(
             Progress(
                 url=self._shown,
                 name=self._order.name,
                 phase=phase,
-                done=self._planner.done,
-                size=self._planner.size,
+                done=self._planner.done if size is None else min(self._planner.done, size),
+                size=size,
                 from_checkpoint=transfer.from_checkpoint,
                 connections=len(self._planner.active),
                 message=self._notice,
@@ -457,8 +461,12 @@ class Job:
         )
         self._notice = ""
 
+    def _size(self) -> int | None:
+        """Bytes that are wanted, None while that is unknown."""
+        return None if self._planner.end is None else max(0, self._planner.end - self._order.start)
+
     def _result(self) -> FetchResult:
-        transfer, resource, size = self._transfer, self._transfer.resource, self._planner.size
+        transfer, resource, size = self._transfer, self._transfer.resource, self._size()
         assert resource is not None
         assert size is not None
         claim = transfer.claim

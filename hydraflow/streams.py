@@ -58,7 +58,8 @@ class Inflow:
         self._begin()
 
     def _begin(self) -> None:
-        order, sink = self._waiting.popleft(), StreamSink(self._capacity)
+        order = self._waiting.popleft()
+        sink = StreamSink(self._capacity, order.start, order.stop)
         call = runtime.start(self._settings, lambda engine: delivery.to_reader(engine, order, sink))
         self._running.append((order, sink, call))
 

@@ -288,14 +288,17 @@ class StreamSink:
 
     Args:
         capacity: bytes of the window.
+        start: first offset that the reader gets; what comes before is thrown away.
+        stop: first offset that the reader does not get; None for the end of the file.
 
     Attributes:
         on_room: called in the engine's thread when the reader has made room.
         verified: every byte has passed its check, though the reader may not have taken every one.
     """
 
-    def __init__(self, capacity: int) -> None:
-        self._window = Window(max(capacity, 4 * HOLD_BACK))
+    def __init__(self, capacity: int, start: int = 0, stop: int | None = None) -> None:
+        self._start, self._stop = start, stop
+        self._window = Window(max(capacity, 4 * HOLD_BACK), start=start)
         self._turn = threading.Condition()
         self._size: int | None = None
         self._given = self._frozen = False
@@ -317,7 +320,7 @@ class StreamSink:
 
     async def prepare(self, resource: Resource, claim: Claim | None) -> None:
         with self._turn:
-            self._size = resource.size
+            self._size = resource.size if resource.size is None else min(resource.size, self._stop or resource.size)
             self._hasher = None if claim is None else integrity.hasher(claim.digest.algorithm)
 
     def cursor(self, position: int) -> Cursor:
@@ -340,7 +343,7 @@ class StreamSink:
 
     async def reset(self) -> None:
         with self._turn:
-            self._window = Window(self._window.capacity)
+            self._window = Window(self._window.capacity, start=self._start)
             self._size = self._hasher = None
             self._frozen = False
 
@@ -373,15 +376,21 @@ class StreamSink:
             self._turn.notify_all()
 
     async def room(self, position: int, limit: int) -> memoryview:
-        """Memory in the window for bytes at `position`."""
+        """Memory in the window for bytes at `position`, or of no use for those that nobody wants."""
+        if position < self._start:
+            return memoryview(bytearray(min(limit, self._start - position, _SCRATCH)))
+        if self._stop is not None and position >= self._stop:
+            return memoryview(bytearray(min(limit, _SCRATCH)))
         while True:
             with self._turn:
-                if view := self._window.room(position, limit):
-                    return view
+                if view := self._window.room(position, limit if self._stop is None else self._stop - position):
+                    return view[:limit]
             await self._wait_for_room()
 
     def add(self, start: int, stop: int) -> None:
         """Bytes `[start, stop)` have arrived in the window's memory."""
+        if start < self._start or start >= (self._stop or stop):
+            return
         with self._turn:
             if self._window.add(start, stop):
                 self._turn.notify_all()

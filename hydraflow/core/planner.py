@@ -110,9 +110,14 @@ class Planner:
     Args:
         policy: sizes of leases.
         largest: overrides the policy's largest lease (a stream's window bounds it).
+        start: first byte that is wanted.
+        stop: offset behind the last byte that is wanted; None for the end of the file.
     """
 
-    def __init__(self, policy: LeasePolicy, *, largest: int | None = None) -> None:
+    def __init__(
+        self, policy: LeasePolicy, *, largest: int | None = None, start: int = 0, stop: int | None = None
+    ) -> None:
+        self._start, self._stop = start, stop
         self._policy = policy
         self._largest = max(policy.smallest, min(policy.largest, largest or policy.largest))
         self._streams = largest is not None
@@ -139,7 +144,12 @@ class Planner:
     @property
     def complete(self) -> bool:
         """The size is known, and every byte is there."""
-        return self.size is not None and not self.active and self._received.covers(0, self.size)
+        return self.end is not None and not self.active and self._received.covers(self._start, self.end)
+
+    @property
+    def end(self) -> int | None:
+        """Offset behind the last byte that is wanted; None while it is unknown."""
+        return self.size if self.size is None or self._stop is None else min(self.size, self._stop)
 
     def reset(self) -> None:
         """Forget everything: the file is fetched anew."""
@@ -152,9 +162,10 @@ class Planner:
         self.size = size
         if received is not None:
             self._received = received.copy()
-        self._missing = RangeSet([(0, size)]).minus(self.received)
+        end = size if self._stop is None else min(size, self._stop)
+        self._missing = RangeSet([(self._start, max(self._start, end))]).minus(self.received)
         for lease in self.active:
-            lease.stop = size if lease.stop is None else min(lease.stop, size)
+            lease.stop = end if lease.stop is None else min(lease.stop, end)
             self._missing.subtract(lease.position, lease.stop)
 
     def probe(self, now: float, *, whole: bool) -> Lease:
@@ -163,7 +174,8 @@ class Planner:
             lease = self._cut(now, self._policy.first)
             assert lease is not None, "a complete file needs no probe"
             return lease
-        lease = Lease(0, None if whole else self._policy.first, now)
+        stop = self._start + self._policy.first
+        lease = Lease(0, None, now) if whole else Lease(self._start, min(stop, self._stop or stop), now)
         self.active.append(lease)
         return lease
 

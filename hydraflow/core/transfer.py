@@ -30,6 +30,7 @@ from hydraflow.core.responses import Ask, Changed, Facts, Refused, Unranged
 from hydraflow.errors import (
     DigestMismatchError,
     HydraError,
+    RequestError,
     ResourceChangedError,
     SizeMismatchError,
 )
@@ -212,9 +213,11 @@ class Terms:
     Attributes:
         url: redacted, for messages.
         claim: the caller's digest.
-        size: the caller's size in bytes.
+        size: the caller's size in bytes, of the whole file.
         threads: most leases at a time.
         retry: when to try again, and when to give up.
+        start: first byte that is wanted.
+        stop: offset behind the last byte that is wanted; None for the end of the file.
     """
 
     url: str
@@ -222,6 +225,13 @@ class Terms:
     size: int | None
     threads: int
     retry: retry.Policy
+    start: int = 0
+    stop: int | None = None
+
+    @property
+    def partial(self) -> bool:
+        """A part of the file is wanted, whose digest nobody knows."""
+        return self.start > 0 or self.stop is not None
 
 
 class Transfer:
@@ -289,7 +299,7 @@ class Transfer:
         self._note_progress(now)
         try:
             return handler(self, event, now)
-        except SizeMismatchError as error:
+        except (SizeMismatchError, RequestError) as error:
             return self._fail(error, keep=True)  # nothing came of it; what was there may be what the caller wants
 
     def finished(self) -> bool:
@@ -366,14 +376,20 @@ class Transfer:
         """Take the resource as the one to fetch."""
         self._check_size(resource.size)
         self.resource = resource
-        self.claim = integrity.choose(self._terms.claim, claims)
+        self.claim = None if self._terms.partial else integrity.choose(self._terms.claim, claims)
         return [Prepare(resource, self.claim)]
 
     def _check_size(self, actual: int | None) -> None:
-        expected = self._terms.size
+        expected, start = self._terms.size, self._terms.start
+        if actual is not None and 0 < start >= actual:
+            raise self._beyond(f"{actual:,} bytes")
         if expected is not None and actual is not None and actual != expected:
             message = f"size mismatch: expected {expected:,} bytes, the server has {actual:,}"
             raise SizeMismatchError(message, expected=expected, actual=actual, url=self._terms.url)
+
+    def _beyond(self, what: str) -> RequestError:
+        start = self._terms.start
+        return RequestError(f"the range begins at byte {start:,} of {what}", status=416, url=self._terms.url)
 
     # ── the first answer ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -386,6 +402,10 @@ class Transfer:
                 return [Drop(event.lease), *self._retry(LeaseFailed(event.lease, failure), now)]
             case Unranged(reason):
                 return self._ask_whole(event.lease, reason, now)
+            case Changed(now=what) if self._identity is None and event.head.status == 416:
+                raise self._beyond(what)
+            case Changed() if self._identity is None:  # nothing is known that could have changed
+                return self._ask_whole(event.lease, "the server does not answer ranges", now)
             case Changed(now=what):
                 return self._changed(event.lease, what, now)
             case Facts(resource, empty):  # pragma: no branch - the last of four
@@ -405,7 +425,11 @@ class Transfer:
         # What an earlier run was promised holds for this version too.
         claims = (*resource.claims, *event.claims, *(known.claims if known is not None else ()))
         divisible = self._told_apart(resource, claims)
-        in_one = lease.start == 0 and (lease.stop is None or resource.size is None or lease.stop >= resource.size)
+        in_one = lease.start <= self._terms.start and (
+            lease.stop is None
+            or resource.size is None
+            or lease.stop >= min(resource.size, self._terms.stop or resource.size)
+        )
         if resource.ranges and not divisible and not in_one:
             return self._ask_whole(lease, "the server gives no strong validator", now)
         commands = self._adopt(resource, claims)
@@ -477,9 +501,9 @@ class Transfer:
     def _advance(self, now: float) -> list[Command]:
         if not self.planner.complete:
             return self._schedule(Ticked(), now)
-        assert self.planner.size is not None
+        assert self.planner.end is not None
         self.state = State.VERIFYING
-        return [Verify(self.planner.size)]
+        return [Verify(self.planner.end)]
 
     # ── failures ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

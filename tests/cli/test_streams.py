@@ -203,7 +203,8 @@ def test_two_pipes_read_in_step_and_in_turn(hydraflow, pair, data, reading):
 
 def test_one_bad_file_ends_both(hydraflow, pair, data):
     script = """
-    hydraflow "$R1" "$R2#md5=00000000000000000000000000000000" --fifo-dir pipes & job=$!; until [ -p pipes/r2.fq ]; do :; done
+    hydraflow "$R1" "$R2#md5=00000000000000000000000000000000" --fifo-dir pipes & job=$!
+    until [ -p pipes/r2.fq ]; do :; done
     (cat pipes/r2.fq > two) & (head -c 1000; sleep 0.5; cat) < pipes/r1.fq > one; wait $job
     """
     ran = hydraflow.shell(script, R1=pair[0], R2=pair[1])
@@ -237,3 +238,30 @@ def test_signals_take_the_pipes_away(hydraflow, pair, wait_for):
     process.terminate()
     assert hydraflow.finish(process).code == 143
     assert hydraflow.left() == []
+
+
+# ── a part ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("text", "part"), [("0-0", slice(0, 1)), ("5-99999", slice(5, 100_000)), ("7-", slice(7, None))]
+)
+def test_a_range_as_curl_writes_it(hydraflow, origin, data, text, part):
+    url = origin.add("/x.bin", data)
+    ran = hydraflow(url, "--stream", "--range", text)
+    assert (ran.code, ran.stdout) == (0, data[part])
+    assert "size checked, no digest known" in ran.stderr
+    assert hydraflow("run", "--range", text, url, "--", "cat", "{}").stdout == data[part]
+
+
+def test_a_range_behind_the_end(hydraflow, origin, data):
+    ran = hydraflow(origin.add("/x.bin", data), "--stream", "--range", f"{len(data)}-")
+    assert (ran.code, ran.stdout) == (3, b"")
+    assert "the range begins at byte 3,145,728" in ran.error
+
+
+@pytest.mark.parametrize("text", ["", "5", "-5", "5-4", "a-b", "0-1,3-4", "1-2-3"])
+def test_not_a_range(hydraflow_here, origin, text):
+    ran = hydraflow_here(origin.add("/x", b"x"), "--fifo", "pipe", "--range", text)
+    assert ran.code == 2
+    assert "not a range" in ran.error

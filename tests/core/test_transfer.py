@@ -1203,3 +1203,75 @@ def test_who_abandons_a_transfer_gives_every_place_back():
     assert (rig.transfer.state, rig.limiter.active) == (State.FAILED, 0)
     rig.transfer.abandon(2.0)  # and once more does no harm
     assert rig.limiter.active == 0
+
+
+class TestPart:
+    """A part of the file is wanted."""
+
+    @pytest.fixture
+    def rig(self):
+        return part(50, 70)
+
+    def test_no_digest_is_verified(self, rig):
+        rig.feed(machine.Begun())
+        assert rig.asks == [Ask(50, 70)]
+        rig.feed(
+            machine.HeadReceived(rig.open[0][0], partial(50, 70, **{"content-md5": "ICy5YqxZB1uWSwcVLSNLcA=="}), 0.0)
+        )
+        assert rig.transfer.claim is None
+        receive(rig)
+        assert rig.did == ["verify"]
+        rig.feed(machine.Verified(None))
+        assert rig.did == ["commit"]
+
+    def test_a_server_without_ranges_sends_what_comes_before_too(self, rig):
+        rig.feed(machine.Begun())
+        rig.feed(machine.HeadReceived(rig.open[0][0], whole(), 0.0))
+        assert rig.did == ["reset", "open 0-None"]
+        assert "does not answer ranges" in rig.said[-1]
+        rig.feed(machine.HeadReceived(rig.open[0][0], whole(), 0.0))
+        assert rig.open[0][0].stop == 70
+        receive(rig)
+        assert rig.did == ["verify"]
+
+    @pytest.mark.parametrize("size", [50, 49])
+    def test_it_begins_behind_the_end(self, rig, size):
+        rig.feed(machine.Begun())
+        rig.feed(machine.HeadReceived(rig.open[0][0], status(416, content_range=f"bytes */{size}"), 0.0))
+        assert isinstance(rig.failed.error, errors.RequestError)
+        assert rig.failed.error.status == 416
+        assert str(rig.failed.error) == f"the range begins at byte 50 of {size} bytes"
+
+    def test_it_begins_behind_an_end_that_only_comes_to_light(self, rig):
+        rig.feed(machine.Begun())
+        rig.feed(machine.HeadReceived(rig.open[0][0], whole(None), 0.0))
+        rig.feed(machine.HeadReceived(rig.open[0][0], whole(None), 0.0))
+        rig.open[0][0].position = 20
+        rig.feed(machine.LeaseEnded(rig.open.pop(0)[0]))
+        assert rig.failed.error.status == 416
+
+    def test_nothing_of_a_weak_version_is_put_together(self):
+        rig = part(50, 99)
+        rig.feed(machine.Begun())
+        rig.feed(machine.HeadReceived(rig.open[0][0], partial(50, 90, etag='W/"v1"'), 0.0))
+        assert rig.did == ["reset", "open 0-None"]
+
+    def test_one_answer_may_be_of_a_weak_version(self, rig):
+        rig.feed(machine.Begun())
+        rig.feed(machine.HeadReceived(rig.open[0][0], partial(50, 70, etag='W/"v1"'), 0.0))
+        assert rig.state is State.FETCHING
+
+
+def part(start: int, stop: int | None) -> Rig:
+    rig = Rig(horizon=200)
+    rig.planner = Planner(LEASES, start=start, stop=stop)
+    rig.transfer.planner = rig.planner
+    rig.transfer._terms = replace(rig.transfer._terms, start=start, stop=stop)
+    return rig
+
+
+def receive(rig: Rig) -> None:
+    """All that the first lease is to bring."""
+    lease = rig.open.pop(0)[0]
+    lease.position = lease.stop
+    rig.feed(machine.LeaseEnded(lease))
