@@ -30,7 +30,7 @@ from hydraflow.engine import Engine, Order
 from hydraflow.errors import ConfigurationError, HydraError
 from hydraflow.models import Claim, Digest, DigestSource, FetchResult, Progress, Resource
 from hydraflow.settings import Settings, load
-from hydraflow.streams import Inflow, OnOutcome, pour
+from hydraflow.streams import Inflow, Keeping, OnOutcome, pour
 
 __all__ = ["AsyncByteStream", "ByteStream", "Hydra", "afetch", "apipe", "aprobe", "astream", "fetch", "fetch_all",
            "pipe", "pipe_all", "probe", "stream"]  # fmt: skip
@@ -139,9 +139,9 @@ class ByteStream(io.RawIOBase):
     `io.BufferedReader(stream)`, `gzip.open(stream)` and `for chunk in stream` all work.
     """
 
-    def __init__(self, settings: Settings, *orders: Order) -> None:
+    def __init__(self, settings: Settings, *orders: Order, keeping: Keeping | None = None) -> None:
         super().__init__()
-        self._flow = Inflow(settings, orders)
+        self._flow = Inflow(settings, orders, keeping=keeping)
         self._ended = False
         self.name = orders[0].name
 
@@ -243,6 +243,7 @@ def stream(
     size: int | None = None,
     start: int = 0,
     stop: int | None = None,
+    spool: str | os.PathLike[str] | None = None,
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     settings: Settings | None = None,
@@ -256,16 +257,19 @@ def stream(
     `start` and `stop` choose the bytes from offset `start` up to, not including, `stop`.  Then no digest is checked,
     only that all these bytes are of one version of the file: the verdict is `Verification.SIZE`.  A range that begins
     behind the last byte is a `RequestError`; one that reaches beyond it is cut there.
+
+    `spool` names a file, or a directory for files of the URLs' own names, that is written as well: as by `fetch`, with
+    a checkpoint, so that a later stream or fetch reads from disk what is there and fetches the rest.  A slow reader
+    does not slow that transfer down, and the file is there as soon as it is whole and verified.
     """
-    return _open_stream(
-        settings or load(),
-        orders(url, digest=digest, size=size, start=start, stop=stop, headers=headers, on_progress=on_progress),
-    )
+    policies = settings or load()
+    wanted = orders(url, digest=digest, size=size, start=start, stop=stop, headers=headers, on_progress=on_progress)
+    return _open_stream(policies, wanted, keep(wanted, spool, policies))
 
 
 @contextmanager
-def _open_stream(settings: Settings, orders: Sequence[Order]) -> Iterator[ByteStream]:
-    opened = ByteStream(settings, *orders)
+def _open_stream(settings: Settings, orders: Sequence[Order], keeping: Keeping | None) -> Iterator[ByteStream]:
+    opened = ByteStream(settings, *orders, keeping=keeping)
     try:
         yield opened
     finally:
@@ -279,20 +283,22 @@ def astream(
     size: int | None = None,
     start: int = 0,
     stop: int | None = None,
+    spool: str | os.PathLike[str] | None = None,
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     settings: Settings | None = None,
 ) -> AbstractAsyncContextManager[AsyncByteStream]:
     """The same as `stream`, for `async with` and `async for`."""
-    return _aopen_stream(
-        settings or load(),
-        orders(url, digest=digest, size=size, start=start, stop=stop, headers=headers, on_progress=on_progress),
-    )
+    policies = settings or load()
+    wanted = orders(url, digest=digest, size=size, start=start, stop=stop, headers=headers, on_progress=on_progress)
+    return _aopen_stream(policies, wanted, keep(wanted, spool, policies))
 
 
 @asynccontextmanager
-async def _aopen_stream(settings: Settings, orders: Sequence[Order]) -> AsyncIterator[AsyncByteStream]:
-    opened = AsyncByteStream(ByteStream(settings, *orders))
+async def _aopen_stream(
+    settings: Settings, orders: Sequence[Order], keeping: Keeping | None
+) -> AsyncIterator[AsyncByteStream]:
+    opened = AsyncByteStream(ByteStream(settings, *orders, keeping=keeping))
     try:
         yield opened
     finally:
@@ -334,6 +340,9 @@ def pipe_all(
     digest: str | Digest | None = None,
     start: int = 0,
     stop: int | None = None,
+    spool: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     on_outcome: OnOutcome | None = None,
@@ -342,13 +351,16 @@ def pipe_all(
     """Stream several URLs one after another into a file descriptor or a named pipe, as `pipe` does with one.
 
     Each is verified before its last 64 KiB are given, and the next one is begun while one is read.
-    `on_outcome(name, result_or_error)` is called as each ends.
+    `on_outcome(name, result_or_error)` is called as each ends.  For `spool` see `stream`; `resume` and `overwrite` are
+    then as for `fetch`.
 
     Raises:
         HydraError: see `pipe`; what comes behind the URL that failed is not streamed.
     """
+    policies = settings or load()
     wanted = orders(urls, digest=digest, start=start, stop=stop, headers=headers, on_progress=on_progress)
-    return _pipe(settings or load(), wanted, target, lambda: False, on_outcome)
+    keeping = keep(wanted, spool, policies, resume=resume, overwrite=overwrite)
+    return _pipe(policies, wanted, target, lambda: False, on_outcome, keeping)
 
 
 async def apipe(
@@ -375,6 +387,7 @@ def _pipe(
     target: int | str | os.PathLike[str],
     stopped: Callable[[], bool],
     on_outcome: OnOutcome | None = None,
+    keeping: Keeping | None = None,
 ) -> list[FetchResult]:
     flow: Inflow | None = None
 
@@ -388,7 +401,7 @@ def _pipe(
     else:
         writer = FifoWriter(Path(target), settings.open_timeout, ended)
     try:
-        flow = Inflow(settings, orders, on_outcome=on_outcome)
+        flow = Inflow(settings, orders, keeping=keeping, on_outcome=on_outcome)
         pour(flow, writer, stopped)
     finally:
         try:
@@ -632,6 +645,30 @@ def _destination(order: Order, dest: str | os.PathLike[str] | None, settings: Se
         raise ConfigurationError("the destination has a NUL character in it")
     is_directory = text.endswith(os.sep) or os.path.isdir(text)  # noqa: PTH112 - Path's raises where a name is too long
     return Path(text) / order.name if is_directory else Path(text)
+
+
+def keep(
+    wanted: Sequence[Order],
+    spool: str | os.PathLike[str] | None,
+    settings: Settings,
+    *,
+    resume: bool = True,
+    overwrite: bool = False,
+) -> Keeping | None:
+    """How the streams of these orders are kept in `spool`; not at all, if that is None.
+
+    Raises:
+        ConfigurationError: only parts are wanted, or two files would get one name.
+    """
+    if spool is None:
+        return None
+    if any(order.start or order.stop is not None for order in wanted):
+        raise ConfigurationError("a part of a file cannot be kept")
+    check_names(wanted)
+    paths = [_destination(order, spool, settings) for order in wanted]
+    if len(set(paths)) < len(paths):
+        raise ConfigurationError(f"{spool} is one file, and there are several URLs", hint="Name a directory.")
+    return Keeping(paths, resume, overwrite)
 
 
 def check_names(wanted: Sequence[Order]) -> None:

@@ -110,6 +110,7 @@ class _Options:
     fifo: Path | None = None
     fifo_dir: Path | None = None
     range: str | None = None
+    keep: bool = False
     json: bool = False
     no_resume: bool = False
     overwrite: bool = False
@@ -148,6 +149,7 @@ class _Options:
     metavar="DIR",
     help="Stream each URL into a named pipe DIR/NAME, all at a time.",
 )
+@click.option("--keep", is_flag=True, help="Write what is streamed to --output too, and go on from what is there.")
 @click.option("--range", metavar="A-B", help="Stream bytes A to B only, both included, from 0 on; A- for the rest.")
 @click.option("-nu", "--no-ui", is_flag=True, help="Plain lines instead of the live display.")
 @click.option("-q", "--quiet", is_flag=True, help="Silent on success; errors are still printed.")
@@ -207,6 +209,8 @@ class _RunCommand(_Command):
 
 #: Those of the plain command that mean the same here.
 _SHARED = ("urls", "threads", "aggressive", "no_ui", "quiet", "md5", "digest", "buffer", "max_wait", "header", "range")
+#: These too, where what is streamed is kept.
+_FILING = ("keep", "output", "no_resume", "overwrite")
 
 
 @click.command(cls=_RunCommand, context_settings=_command.context_settings)
@@ -226,7 +230,7 @@ def _run_command(context: click.Context, /, **values: Any) -> None:
     context.exit(_perform(_Options(**values, command=command), session))
 
 
-_run_command.params[:0] = [each for each in _command.params if each.name in _SHARED]
+_run_command.params[:0] = [each for each in _command.params if each.name in (*_SHARED, *_FILING)]
 #: Commands beside the plain `hydraflow URL...`, by the word that stands first.
 _COMMANDS: dict[str, click.Command] = {"run": _run_command}
 
@@ -239,7 +243,7 @@ def _perform(options: _Options, session: _Session) -> int:
     from hydraflow.settings import load
 
     _check(options)
-    if not options.streaming or options.fifo_dir is not None:
+    if not options.streaming or options.keep or options.fifo_dir is not None:
         _check_names(options.urls)
     settings = load(**{name: getattr(options, name) for name in _SETTINGS})
     # Beside a command that prints for itself, a display that is drawn again and again would tear.
@@ -265,8 +269,10 @@ def _check(options: _Options) -> None:
         raise ConfigurationError(f"{ways[0]} and {ways[1]} exclude each other")
     if options.json and options.stream:
         raise ConfigurationError("--json and --stream both need standard output")
-    if options.streaming and options.output is not None:
-        raise ConfigurationError("--output has no meaning for a stream, which leaves nothing on disk")
+    if options.keep and not options.streaming:
+        raise ConfigurationError("--keep is for streams", hint="Leave it out: files are kept anyway.")
+    if options.streaming and options.output is not None and not options.keep:
+        raise ConfigurationError("--output has no meaning for a stream that leaves nothing on disk", hint="Add --keep.")
     if options.range is not None and not options.streaming:
         raise ConfigurationError("--range is for streams", hint="Add --stream, and write it where you like.")
     if (options.stream or options.json) and sys.stdout is None:
@@ -395,6 +401,9 @@ class _Task:
         return {
             "start": start,
             "stop": stop,
+            "spool": f"{self.settings.output}/" if self.options.keep else None,
+            "resume": not self.options.no_resume,
+            "overwrite": self.options.overwrite,
             "digest": self.digest,
             "headers": self.headers,
             "on_progress": self.reporter.update,
@@ -528,7 +537,7 @@ class _Session:
 def _farewell(options: _Options, reporter: Reporter, *, flushed: bool) -> str:
     standing = reporter.standing()
     stood = f"interrupted, {standing}" if standing else "interrupted"
-    if options.streaming:
+    if options.streaming and not options.keep:
         return f"{stood}; a stream is not kept: the same command begins anew"
     if not reporter.resumable():
         return f"{stood}; the server gives nothing to tell versions apart by: the same command begins anew"

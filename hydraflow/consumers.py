@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from hydraflow.engine import Order
 from hydraflow.errors import ConfigurationError, HydraError, NoReaderError, ReaderGoneError, SinkError
 from hydraflow.models import Digest, FetchResult, Progress
 from hydraflow.settings import Settings, load
-from hydraflow.streams import Inflow, OnOutcome, pour
+from hydraflow.streams import Inflow, Keeping, OnOutcome, pour
 
 __all__ = ["arrange", "into_fifos", "run"]
 
@@ -118,6 +119,9 @@ def into_fifos(
     digest: str | Digest | None = None,
     start: int = 0,
     stop: int | None = None,
+    spool: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     on_outcome: OnOutcome | None = None,
@@ -138,12 +142,13 @@ def into_fifos(
     policies = settings or load()
     orders = api.orders(urls, digest=digest, start=start, stop=stop, headers=headers, on_progress=on_progress)
     api.check_names(orders)
+    keeping = api.keep(orders, spool, policies, resume=resume, overwrite=overwrite)
     halt, window, folder = threading.Event(), policies.window // len(orders), Path(directory)
     lanes: list[_Lane] = []
 
     def lane(order: Order) -> _Lane:
         return _Lane(
-            lambda: Inflow(policies, [order], window, on_outcome),
+            lambda: Inflow(policies, [order], window, _one(keeping, orders, order), on_outcome),
             lambda ended: FifoWriter(folder / order.name, policies.open_timeout, ended, busy),
             halt.is_set,
         )
@@ -166,6 +171,11 @@ def into_fifos(
             for each in lanes:
                 each.join()
     return [result for each in lanes for result in each.results]
+
+
+def _one(keeping: Keeping | None, orders: Sequence[Order], order: Order) -> Keeping | None:
+    """How one of the orders is kept."""
+    return None if keeping is None else replace(keeping, paths=[keeping.paths[list(orders).index(order)]])
 
 
 def _until_ended(lanes: Sequence[_Lane], stopped: Callable[[], bool]) -> None:
@@ -235,6 +245,9 @@ def run(
     digest: str | Digest | None = None,
     start: int = 0,
     stop: int | None = None,
+    spool: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
     headers: Mapping[str, str] | None = None,
     allow_partial: bool = False,
     on_progress: OnProgress | None = None,
@@ -253,6 +266,9 @@ def run(
         digest: `ALGORITHM:HEX` of the file, if there is one URL.
         start: first byte, if there is one URL; see `stream`.
         stop: offset behind the last byte.
+        spool: see `stream`; `resume` and `overwrite` are then as for `fetch`.
+        resume: see there.
+        overwrite: see there.
         headers: as for `fetch`.
         allow_partial: its exit code counts although it ended before it had read everything.
         on_progress: as for `fetch`.
@@ -270,12 +286,13 @@ def run(
         CancelledError: `stopped()` is true.
     """
     orders = api.orders(urls, digest=digest, start=start, stop=stop, headers=headers, on_progress=on_progress)
-    words = arrange(command, len(orders))
+    words, policies = arrange(command, len(orders)), settings or load()
+    keeping = api.keep(orders, spool, policies, resume=resume, overwrite=overwrite)
     with ExitStack() as stack:
-        job = _Job(settings or load(), allow_partial=allow_partial, on_outcome=on_outcome)
+        job = _Job(policies, keeping, allow_partial=allow_partial, on_outcome=on_outcome)
         stack.callback(job.close)
         if words is None:
-            job.feed_input(orders, list(command))
+            job.feed_input(orders, command)
         else:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="hydraflow-"))
             job.feed_pipes(orders, words, Path(directory))
@@ -285,8 +302,11 @@ def run(
 class _Job:
     """A command and the lanes that feed it."""
 
-    def __init__(self, settings: Settings, *, allow_partial: bool, on_outcome: OnOutcome | None) -> None:
-        self._settings, self._allow_partial, self._on_outcome = settings, allow_partial, on_outcome
+    def __init__(
+        self, settings: Settings, keeping: Keeping | None, *, allow_partial: bool, on_outcome: OnOutcome | None
+    ) -> None:
+        self._settings, self._keeping = settings, keeping
+        self._allow_partial, self._on_outcome = allow_partial, on_outcome
         self._halt = threading.Event()
         self._lanes: list[_Lane] = []
         self._guards: dict[_Lane, _Guard] = {}
@@ -298,7 +318,8 @@ class _Job:
         """Start the command on named pipes, which keep the files' names: tools go by how these end."""
         paths = [_place(directory / str(number), order.name) for number, order in enumerate(orders, 1)]
         for order, path in zip(orders, paths, strict=True):
-            self._lane([order], partial(FifoWriter, path, math.inf), len(orders))
+            kept = _one(self._keeping, orders, order)
+            self._lane([order], partial(FifoWriter, path, math.inf), len(orders), kept)
         named = [_NUMBERED.sub(lambda found: str(paths[int(found[1]) - 1]), word) for word in words]
         self._start(named, subprocess.DEVNULL if _is_terminal(0) else None)
 
@@ -307,16 +328,16 @@ class _Job:
         reading, writing = os.pipe()
         try:
             try:
-                self._lane(orders, partial(DescriptorWriter, writing), 1)
+                self._lane(orders, partial(DescriptorWriter, writing), 1, self._keeping)
             finally:
                 os.close(writing)  # the writer has a description of its own
             self._start(words, reading)
         finally:
             os.close(reading)
 
-    def _lane(self, orders: Sequence[Order], opening: Opening, lanes: int) -> None:
+    def _lane(self, orders: Sequence[Order], opening: Opening, lanes: int, keeping: Keeping | None) -> None:
         window = self._settings.window // lanes
-        begin = partial(Inflow, self._settings, orders, window, self._tell)
+        begin = partial(Inflow, self._settings, orders, window, keeping, self._tell)
         self._lanes.append(_Lane(begin, opening, self._halt.is_set))
 
     def _tell(self, name: str, outcome: FetchResult | HydraError) -> None:

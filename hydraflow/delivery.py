@@ -6,19 +6,21 @@ import asyncio
 import os
 import stat
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydraflow.adapters import ownership, threads
 from hydraflow.adapters.ownership import Owner
-from hydraflow.adapters.sinks import FileSink, StreamSink
+from hydraflow.adapters.sinks import FileSink, Sink, StreamSink
+from hydraflow.adapters.spool import Spool, SpoolSink, reopen
 from hydraflow.adapters.store import Store, timestamp
 from hydraflow.core import integrity, urls
 from hydraflow.engine import Engine, Order
 from hydraflow.errors import DestinationBusyError, DestinationExistsError, StorageError
 from hydraflow.models import Claim, FetchResult, Outcome, Phase, Progress, Resource, Verification
 
-__all__ = ["to_file", "to_reader"]
+__all__ = ["to_both", "to_file", "to_reader"]
 
 _BLOCK = 1 << 20
 #: Seconds between two looks at whether another process has ended: first, and at most.
@@ -28,12 +30,16 @@ _CONTESTS = 20
 _Facts = tuple[int, ...]
 
 
-async def to_file(engine: Engine, order: Order, path: Path, *, resume: bool, overwrite: bool) -> FetchResult:
+async def to_file(
+    engine: Engine, order: Order, path: Path, *, resume: bool, overwrite: bool, spool: Spool | None = None
+) -> FetchResult:
     """Fetch to `path`, which afterwards is whole and verified, or as it was before.
 
     What is at `path` already is left alone if it is the file asked for (`ALREADY_PRESENT`), replaced if `overwrite`
     allows, and otherwise an error.  While another process fetches the same URL to `path`, this one waits, and then
     checks what came of it as if it had been there already; should nothing come of it, it goes on from there itself.
+
+    A reader of `spool` gets what is fetched; nothing, if the file was there.
 
     Raises:
         DestinationExistsError: something else is at `path`.
@@ -43,9 +49,13 @@ async def to_file(engine: Engine, order: Order, path: Path, *, resume: bool, ove
     begun, contests = time.monotonic(), 0
     # What may be at `path` without being looked at: with `overwrite`, what is there at first, and not what comes later.
     spared: set[_Facts | None] | None = None if overwrite else {None}
+
+    def make(store: Store) -> Sink:
+        return FileSink(store, resume=resume) if spool is None else SpoolSink(store, spool, resume=resume)
+
     while True:
         store = Store(path, urls.canonical(order.url), overwrite=overwrite)
-        found = await _try(engine, order, store, spared, resume=resume)
+        found = await _try(engine, order, store, spared, make)
         if isinstance(found, FetchResult):
             return found
         spared = {None, found.there} if spared is None else spared
@@ -81,7 +91,7 @@ class _Found:
 
 
 async def _try(
-    engine: Engine, order: Order, store: Store, spared: set[_Facts | None] | None, *, resume: bool
+    engine: Engine, order: Order, store: Store, spared: set[_Facts | None] | None, make: Callable[[Store], Sink]
 ) -> FetchResult | _Found:
     """Fetch, if the destination is free; what is there is in the way unless it is `spared`, or that is None."""
     try:
@@ -89,7 +99,7 @@ async def _try(
         if not store.claimed:
             return found
         try:
-            return await _fetch(engine, order, store, resume=resume)
+            return await _fetch(engine, order, store, make(store))
         except DestinationBusyError as error:
             return replace(found, lost=error)
     except DestinationExistsError:
@@ -112,10 +122,10 @@ def _enter(store: Store, spared: set[_Facts | None] | None) -> _Found:
     return _Found(there, owner)
 
 
-async def _fetch(engine: Engine, order: Order, store: Store, *, resume: bool) -> FetchResult:
+async def _fetch(engine: Engine, order: Order, store: Store, sink: Sink) -> FetchResult:
     heart = _Heart(store)
     try:
-        return replace(await engine.run(order, FileSink(store, resume=resume)), path=store.path)
+        return replace(await engine.run(order, sink), path=store.path)
     finally:
         heart.stop()
 
@@ -192,6 +202,36 @@ async def to_reader(engine: Engine, order: Order, sink: StreamSink) -> FetchResu
     largest = (sink.horizon() or 0) // engine.settings.width
     result = await engine.run(replace(order, largest_lease=largest), sink)
     return replace(result, outcome=Outcome.STREAMED)
+
+
+async def to_both(
+    engine: Engine, order: Order, path: Path, spool: Spool, *, resume: bool, overwrite: bool
+) -> FetchResult:
+    """Fetch to `path` as `to_file` does, while somebody reads along; from the file, if it is there already.
+
+    Returns when the file is there and the reader has everything.
+
+    Raises:
+        HydraError: see `to_file`; the reader gets the same one.
+    """
+    # Somebody waits for the first bytes: no lease so long that all others are done before.
+    largest = engine.settings.window // engine.settings.width
+    error: BaseException | None = None
+    try:
+        result = await to_file(
+            engine, replace(order, largest_lease=largest), path, resume=resume, overwrite=overwrite, spool=spool
+        )
+        if result.outcome is Outcome.ALREADY_PRESENT:
+            if spool.given:
+                raise DestinationBusyError(f"another process has fetched {path}, and the reader has begun")
+            spool.open(await threads.begin(reopen, path), result.size)
+            await spool.finish(result.size)
+    except BaseException as caught:
+        error = caught
+        raise
+    finally:
+        spool.end(error)
+    return result
 
 
 def _occupied(path: Path) -> _Facts | None:

@@ -6,16 +6,19 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 from hydraflow import delivery, runtime
 from hydraflow.adapters.pipes import Writer
-from hydraflow.adapters.sinks import StreamSink
+from hydraflow.adapters.sinks import Source, StreamSink
+from hydraflow.adapters.spool import Spool
 from hydraflow.engine import Order
 from hydraflow.errors import ConfigurationError, HydraError
 from hydraflow.models import FetchResult
 from hydraflow.settings import Settings
 
-__all__ = ["Inflow", "OnOutcome", "pour"]
+__all__ = ["Inflow", "Keeping", "OnOutcome", "pour"]
 
 OnOutcome = Callable[[str, FetchResult | HydraError], None]
 
@@ -23,6 +26,18 @@ OnOutcome = Callable[[str, FetchResult | HydraError], None]
 _AT_ONCE = 2
 _SLICE = 0.1
 _PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """A stream is kept: each order's file goes to the path of its place.
+
+    `resume` goes on from what an earlier run left, and `overwrite` replaces another file, as in a fetch.
+    """
+
+    paths: Sequence[Path]
+    resume: bool = True
+    overwrite: bool = False
 
 
 class Inflow:
@@ -34,6 +49,7 @@ class Inflow:
         settings: of the engine.
         orders: what to bring, in order.
         window: bytes that may wait for the reader, in all; default: those of the settings.
+        keeping: write files too, and read from them what is there already.
         on_outcome: called with the name and the result of each transfer that has been read to its end.
 
     Attributes:
@@ -45,6 +61,7 @@ class Inflow:
         settings: Settings,
         orders: Sequence[Order],
         window: int | None = None,
+        keeping: Keeping | None = None,
         on_outcome: OnOutcome | None = None,
     ) -> None:
         if not orders:
@@ -53,15 +70,30 @@ class Inflow:
         self._count = len(orders)
         self._settings, self._on_outcome = settings, on_outcome
         self._waiting = deque(orders)
+        self._keeping = keeping
         self._capacity = (window or settings.window) // min(_AT_ONCE, len(orders))
-        self._running: deque[tuple[Order, StreamSink, runtime.Call[FetchResult]]] = deque()
+        self._running: deque[tuple[Order, Source, runtime.Call[FetchResult]]] = deque()
         self._begin()
 
     def _begin(self) -> None:
-        order = self._waiting.popleft()
+        number, order = self._count - len(self._waiting), self._waiting.popleft()
+        if self._keeping is None:
+            self._stream(order)
+        else:
+            self._spool(order, self._keeping.paths[number], self._keeping)
+
+    def _stream(self, order: Order) -> None:
         sink = StreamSink(self._capacity, order.start, order.stop)
         call = runtime.start(self._settings, lambda engine: delivery.to_reader(engine, order, sink))
         self._running.append((order, sink, call))
+
+    def _spool(self, order: Order, path: Path, how: Keeping) -> None:
+        spool = Spool()
+        call = runtime.start(
+            self._settings,
+            lambda engine: delivery.to_both(engine, order, path, spool, resume=how.resume, overwrite=how.overwrite),
+        )
+        self._running.append((order, spool, call))
 
     def take(self, most: int, timeout: float = _SLICE) -> memoryview | None:
         """The next bytes, at most `most`, good until `release`.
@@ -81,6 +113,7 @@ class Inflow:
                 return view
             self.results.append(call.wait())
             self._running.popleft()
+            sink.leave()
             if self._waiting and not self._running:
                 self._begin()
             self.tell(order.name, self.results[-1])
@@ -115,9 +148,10 @@ class Inflow:
         self._waiting.clear()
         with ExitStack() as ends:
             while self._running:
-                call = self._running.popleft()[2]
+                _, sink, call = self._running.popleft()
                 call.cancel()
-                ends.callback(_wait, call)
+                ends.callback(sink.leave)
+                ends.callback(_wait, call)  # first
 
 
 def _wait(call: runtime.Call[FetchResult]) -> None:

@@ -45,6 +45,7 @@ FLOORS = {
     "hydraflow.adapters.sinks": 6,
     "hydraflow.adapters.transport": 6,
     "hydraflow.adapters.pipes": 7,
+    "hydraflow.adapters.spool": 7,
     "hydraflow.engine": 7,
     "hydraflow.delivery": 8,
     "hydraflow.runtime": 8,

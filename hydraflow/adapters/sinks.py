@@ -21,7 +21,7 @@ from hydraflow.core.reorder import Window
 from hydraflow.errors import StorageError
 from hydraflow.models import Claim, Resource
 
-__all__ = ["HOLD_BACK", "Cursor", "FileSink", "Sink", "StreamSink"]
+__all__ = ["HOLD_BACK", "Cursor", "FileSink", "Sink", "Source", "StreamSink"]
 
 #: Bytes at the end of a stream that no reader gets before everything is verified.
 HOLD_BACK = 64 << 10
@@ -95,6 +95,34 @@ class Sink(Protocol):
         ...
 
 
+class Source(Protocol):
+    """The reader's end of a stream; used in one thread."""
+
+    @property
+    def verified(self) -> bool:
+        """Every byte has passed its check, though the reader may not have taken every one."""
+        ...
+
+    def take(self, most: int, timeout: float | None = None) -> memoryview | None:
+        """The next bytes in order, at most `most`, as a view that is good until `release`.
+
+        Returns:
+            An empty view if none came within `timeout` seconds, None at the verified end of the stream.
+
+        Raises:
+            BaseException: what ended the transfer, if it was not its proper end.
+        """
+        ...
+
+    def release(self, count: int) -> None:
+        """The bytes that `take` gave are used; all `count` of them."""
+        ...
+
+    def leave(self) -> None:
+        """The reader has gone; called when the transfer has ended."""
+        ...
+
+
 class FileSink:
     """A file on disk, with a checkpoint beside it while it grows.
 
@@ -108,6 +136,7 @@ class FileSink:
 
     #: Memory that cursors have received into and others can use again; of one thread, the engine's.
     _scratch: ClassVar[list[memoryview]] = []
+    _most_in_memory: ClassVar[int] = _SMALL
 
     def __init__(self, store: Store, *, resume: bool = True) -> None:
         self._store = store
@@ -123,7 +152,7 @@ class FileSink:
         return await self._in_thread(self._begin)
 
     async def prepare(self, resource: Resource, claim: Claim | None) -> None:
-        if self._store.empty and resource.size is not None and resource.size <= _SMALL:
+        if self._store.empty and resource.size is not None and resource.size <= self._most_in_memory:
             self._small = _Small(resource, claim)
             return
         await self._in_thread(self._prepare, resource)
@@ -448,6 +477,8 @@ class StreamSink:
             self._released = 0
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._made_room)
+
+    def leave(self) -> None: ...
 
     def _available(self) -> bool:
         return not self._frozen and self._window.head < self._limit()

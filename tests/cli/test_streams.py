@@ -265,3 +265,33 @@ def test_not_a_range(hydraflow_here, origin, text):
     ran = hydraflow_here(origin.add("/x", b"x"), "--fifo", "pipe", "--range", text)
     assert ran.code == 2
     assert "not a range" in ran.error
+
+
+# ── kept ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_keep_is_a_tee(hydraflow, origin, data):
+    urls = [origin.add("/1.bin", data), origin.add("/2.bin", data[::-1])]
+    ran = hydraflow(*urls, "--stream", "--keep", "-o", "d")
+    assert (ran.code, ran.stdout) == (0, data + data[::-1])
+    assert hydraflow.left() == ["d", "d/1.bin", "d/2.bin"]
+    assert "1.bin: fetched 3.1 MB" in ran.stderr
+    again = hydraflow("run", *urls, "--keep", "-o", "d", "--", "cat", "{2}", "{1}")
+    assert (again.code, again.stdout) == (0, data[::-1] + data)
+    assert "1.bin: already present" in again.stderr
+    assert hydraflow(*urls, "--stream", "--keep", "-o", "d", "--overwrite").code == 0
+
+
+def test_a_kept_stream_that_is_interrupted_says_so(hydraflow, origin, data, wait_for):
+    url = origin.add("/x.bin", data)
+    origin.when().slow(2_000_000)
+    process = hydraflow.start(url, "--stream", "--keep", "-t", "1")
+    wait_for(lambda: origin.bytes_served() > 500_000)
+    process.terminate()
+    ran = hydraflow.finish(process)
+    assert ran.code == 143
+    assert "run the same command again to go on" in ran.stderr
+    origin.rules.clear()
+    ran = hydraflow(url, "--stream", "--keep")
+    assert (ran.code, ran.stdout) == (0, data)
+    assert "from the checkpoint" in ran.stderr
