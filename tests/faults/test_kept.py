@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from hydraflow.adapters.sinks import HOLD_BACK
+from hydraflow.adapters.spool import Spool, SpoolSink
 from hydraflow.adapters.store import Store
 from hydraflow.api import fetch, pipe_all, stream
 from hydraflow.core.ranges import RangeSet
@@ -177,6 +179,10 @@ class TestVersions:
         store.sync(RangeSet([(0, len(DATA))]))
         store.close()
         assert left(directory) == [".x.bin.hydra"]
+        sink = SpoolSink(Store(directory / "x.bin", url), Spool())
+        with asyncio.Runner() as runner:
+            assert runner.run(sink.begin()) == (None, RangeSet())
+            runner.run(sink.close(keep=True, error=None))
         wanted = "md5:" + hashlib.md5(other).hexdigest()
         with stream(url, digest=wanted, spool=directory / "x.bin", settings=settings) as opened:
             assert opened.read() == other
