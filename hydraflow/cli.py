@@ -208,7 +208,10 @@ class _RunCommand(_Command):
 
 
 #: Those of the plain command that mean the same here.
-_SHARED = ("urls", "threads", "aggressive", "no_ui", "quiet", "md5", "digest", "buffer", "max_wait", "header", "range")
+_SHARED = (
+    "urls", "threads", "aggressive", "no_ui", "quiet", "verbose", "md5", "digest", "buffer", "limit_rate", "max_wait",
+    "header", "range",
+)  # fmt: skip
 #: These too, where what is streamed is kept.
 _FILING = ("keep", "output", "no_resume", "overwrite")
 

@@ -179,7 +179,9 @@ class TestVersions:
         store.sync(RangeSet([(0, len(DATA))]))
         store.close()
         assert left(directory) == [".x.bin.hydra"]
-        sink = SpoolSink(Store(directory / "x.bin", url), Spool())
+        store = Store(directory / "x.bin", url)
+        store.claim()
+        sink = SpoolSink(store, Spool())
         with asyncio.Runner() as runner:
             assert runner.run(sink.begin()) == (None, RangeSet())
             runner.run(sink.close(keep=True, error=None))
