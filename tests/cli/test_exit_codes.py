@@ -189,9 +189,9 @@ USAGE = [
 
 
 def test_usage_as_a_process(hydraflow):
-    ran = hydraflow("--unheard-of")
+    ran = hydraflow("--zz")
     assert (ran.code, ran.stdout) == (2, b"")
-    assert ran.error == "error: No such option '--unheard-of'. Try 'hydraflow --help'."
+    assert ran.error == "error: No such option '--zz'. Try 'hydraflow --help'."
 
 
 @pytest.mark.parametrize("arguments", USAGE, ids=lambda arguments: " ".join(arguments)[:60] or "nothing")
