@@ -26,6 +26,7 @@ __all__ = ["DescriptorWriter", "FifoWriter", "Writer"]
 
 _SLICE = 0.1
 _PIECE = 1 << 20
+_PAGE = 4096
 _F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", 1031)
 
 
@@ -53,11 +54,41 @@ class Writer(Protocol):
         ...
 
 
+class _Pages:
+    """Puts bytes forward in whole pages; what is left over waits for more, or for the end.
+
+    GNU tar wants what it reads at a time to be whole blocks of 512 bytes, and a pipe gives what there is in it.
+    """
+
+    def __init__(self, put: Callable[[memoryview], None]) -> None:
+        self._put = put
+        self._rest = bytearray()
+
+    def write(self, view: memoryview) -> None:
+        if self._rest:
+            missing = _PAGE - len(self._rest)
+            self._rest += view[:missing]
+            view = view[missing:]
+            if len(self._rest) < _PAGE:
+                return
+            self.finish()
+        whole = len(view) - len(view) % _PAGE
+        if whole:
+            self._put(view[:whole])
+        self._rest += view[whole:]
+
+    def finish(self) -> None:
+        rest, self._rest = self._rest, bytearray()
+        if rest:
+            self._put(memoryview(rest))
+
+
 class DescriptorWriter:
     """Writes to a file descriptor that somebody else owns: standard output, a pipe, a socket, a file."""
 
     def __init__(self, fd: int, stopped: Callable[[], bool] = lambda: False) -> None:
         self._fd, self._owned, self._stopped = fd, False, stopped
+        self._pages = _Pages(self.put)
         with _unless_gone():
             if stat.S_ISFIFO(os.fstat(fd).st_mode):
                 # A description of our own: making the caller's one non-blocking would change it for every process.
@@ -68,6 +99,10 @@ class DescriptorWriter:
         self._poll.register(self._fd, select.POLLOUT)
 
     def write(self, view: memoryview) -> None:
+        self._pages.write(view)
+
+    def put(self, view: memoryview) -> None:
+        """Write all of `view` now."""
         while view:
             if self._stopped():
                 return
@@ -87,7 +122,8 @@ class DescriptorWriter:
     def hold(self) -> int:
         return _open_again(self._fd)
 
-    def finish(self) -> None: ...
+    def finish(self) -> None:
+        self._pages.finish()
 
     def close(self) -> None:
         if self._owned:
@@ -116,6 +152,7 @@ class FifoWriter:
     ) -> None:
         self._path, self._timeout, self._stopped, self._excused = path, timeout, stopped, excused
         self._writer: DescriptorWriter | None = None
+        self._pages = _Pages(self._put)
         self._made: tuple[int, int] | None = None
         self._fd = self._keeper = -1
         try:
@@ -138,12 +175,15 @@ class FifoWriter:
         return self._writer is not None
 
     def write(self, view: memoryview) -> None:
+        self._pages.write(view)
+
+    def _put(self, view: memoryview) -> None:
         if self._writer is None:
             filled = self._prefill(view)
             view = view[filled:]
             self._await_reader(filled)
         if self._writer is not None:
-            self._writer.write(view)
+            self._writer.put(view)
 
     def _prefill(self, view: memoryview) -> int:
         with contextlib.suppress(OSError):
@@ -198,7 +238,8 @@ class FifoWriter:
                 self._path.unlink()
 
     def finish(self) -> None:
-        if self._writer is not None:
+        self._pages.finish()
+        if self._writer is not None or self._stopped():
             return
         # Nothing was written at all.
         self._become_writer()

@@ -38,7 +38,7 @@ def read_all(fd: int) -> bytes:
 
 def watch(writer: FifoWriter, reader: threading.Thread) -> None:
     """Write, and when there is nothing more to write, look whether the reader is there."""
-    writer.write(memoryview(b"hello"))
+    writer.write(memoryview(bytes(5000)))
     reader.join()
     writer.check()
 
@@ -204,6 +204,24 @@ class TestDescriptor:
             assert os.get_blocking(writing), "the caller's own descriptor stays as it was"
             os.close(writing)
             assert read.result(5) == DATA
+
+    def test_whole_blocks(self, origin, settings):
+        """GNU tar gives up when it gets a part of a block."""
+        url = origin.add("/x.tar", DATA[: 3 * MIB + 17])
+        origin.when().slow(8 * MIB)
+        reading, writing = os.pipe()
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(pipe, url, writing, settings=settings)
+            sizes = []
+            while not done.done():
+                sizes.append(len(os.read(reading, 10_240)))
+                if sum(sizes) == 3 * MIB + 17:
+                    break
+            done.result(5)
+        assert len(sizes) > 100
+        assert [size % 512 for size in sizes[:-1]] == [0] * (len(sizes) - 1)
+        for fd in (reading, writing):
+            os.close(fd)
 
     def test_file(self, url, settings, tmp_path):
         with (tmp_path / "f").open("wb") as file:
