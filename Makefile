@@ -46,7 +46,7 @@ ONLY ?=
 guards: venv ## Take each guard of docs/failure-modes.md away, and see its tests fail (ONLY=NAME,…).
 	$(BIN)/python -m tests.guards '$(ONLY)'
 
-soak: venv ## The long runs, some ten minutes: outages as in real life, fifty kills; prints their figures.
+soak: venv ## The long runs, some 15 minutes: outages as in real life, fifty kills, readers of all kinds; prints figures.
 	$(BIN)/pytest -q -s tests/soak
 
 demo: venv ## Fetch, verify and stream 200 MB from a real nginx, in the shell, Snakemake and Prefect.
