@@ -50,6 +50,8 @@ Of several URLs that failed, the first one's; all are tried.
 
 _STDOUT, _STDERR = 1, 2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Options that are settings.
+_SETTINGS = ("threads", "aggressive", "output", "buffer", "max_wait", "verify")
 #: Seconds between two looks at whether a signal has come.
 _SLICE = 0.05
 #: Seconds that a signal leaves for checkpoints, and for everything: neither slow disk nor stuck terminal holds it up.
@@ -91,6 +93,7 @@ class _Options:
     digest: str | None
     buffer: str | None
     max_wait: str | None
+    verify: str | None
     json: bool
     header: tuple[str, ...]
     no_resume: bool
@@ -132,6 +135,11 @@ class _Options:
     metavar="TIME",
     help="Patience without a new byte: 90, 10m, 2h; 0 gives up at the first failure.  [HYDRAFLOW_MAX_WAIT, or 15m]",
 )
+@click.option(
+    "--verify",
+    metavar="HOW",
+    help="auto; require: fail where no digest is known; none: only by one given here.  [HYDRAFLOW_VERIFY, or auto]",
+)
 @click.option("--json", is_flag=True, help="One JSON line per file on standard output.")
 @click.option("--header", multiple=True, metavar="'NAME: VALUE'", help="Add a request header (may be repeated).")
 @click.option("--no-resume", is_flag=True, help="Throw away what an earlier run left, and begin anew.")
@@ -159,7 +167,7 @@ def _perform(options: _Options, session: _Session) -> int:
     if not options.stream and options.fifo is None:
         _check_names(options.urls)
     settings = load(
-        **{name: getattr(options, name) for name in ("threads", "aggressive", "output", "buffer", "max_wait")}
+        **{name: getattr(options, name) for name in _SETTINGS}
     )
     reporter = progress.choose(quiet=options.quiet, plain=options.no_ui)
     task = session.task = _Task(options, _digest(options), _headers(options.header), settings, reporter)

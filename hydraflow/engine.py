@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from hydraflow.adapters.sinks import Sink
 from hydraflow.adapters.transport import Response, Route, Transport, TransportFailure
-from hydraflow.core import headers, integrity, responses, retry, urls
+from hydraflow.core import claims, headers, integrity, responses, retry, urls
 from hydraflow.core import transfer as machine
 from hydraflow.core.limiter import Limiter
 from hydraflow.core.planner import Lease, LeasePolicy, Planner
@@ -24,8 +24,9 @@ from hydraflow.core.responses import Ask
 from hydraflow.core.retry import Failure, FailureKind
 from hydraflow.core.transfer import Command, Event, State, Terms, Transfer
 from hydraflow.errors import ConfigurationError, HydraError
-from hydraflow.models import Claim, FetchResult, Outcome, Phase, Progress, Resource
+from hydraflow.models import Claim, FetchResult, Head, Outcome, Phase, Progress, Resource
 from hydraflow.settings import Settings
+from hydraflow.sources.lookup import Lookup, Subject
 
 __all__ = ["Engine", "Job", "Order"]
 
@@ -33,6 +34,8 @@ _TICK = 0.05
 _PROGRESS_INTERVAL = 0.1
 #: Longest wait, in seconds, for the end of a body whose bytes have all come.
 _END_WAIT = 1.0
+#: Longest wait of a stream, in seconds, for a digest to be looked up: what has been read cannot be hashed afterwards.
+_LOOKUP_WAIT = 2.0
 #: Seconds without a look at the clock after which this process was not running: it looks every `_TICK`.
 _ASLEEP = 3.0
 
@@ -87,6 +90,7 @@ class Engine:
             raise ConfigurationError(f"not a valid User-Agent: {settings.user_agent!r}")
         self.settings = settings
         self.transport = Transport(settings)
+        self.lookup = Lookup(self.transport)
         self.clock = Clock()
         self.policy = retry.Policy(
             delay=settings.retry_delay,
@@ -163,6 +167,11 @@ class Engine:
                     await asyncio.sleep(decision.delay)
         raise AssertionError("the loop above has no end")
 
+    async def look_up(self, order: Order, size: int | None, head: Head | None = None) -> tuple[Claim, ...]:
+        """Digests of the file that are published elsewhere than in the answer."""
+        subject = Subject(order.url, order.headers, size, head)
+        return await self.lookup.claims(subject, thorough=self.settings.verify == "require")
+
     async def aclose(self) -> None:
         """Close every connection."""
         await self.transport.aclose()
@@ -182,7 +191,7 @@ class Job:
         self._planner = Planner(LeasePolicy(), largest=order.largest_lease)
         self._begun = time.monotonic()
         self._transfer = Transfer(
-            Terms(self._shown, order.claim, order.size, self._settings.ceiling, engine.policy),
+            Terms(self._shown, order.claim, order.size, self._settings.ceiling, engine.policy, self._settings.verify),
             self._planner,
             engine.limiter(order.url),
             rng=random.random,
@@ -192,6 +201,7 @@ class Job:
         )
         self._turn = asyncio.Lock()
         self._workers: dict[Lease, asyncio.Task[None]] = {}
+        self._lookup: asyncio.Task[None] | None = None
         self._failed: machine.Fail | None = None
         self._over = asyncio.Event()
         self._received = 0
@@ -227,7 +237,7 @@ class Job:
                 watchers = [self._group.create_task(task) for task in (self._watch(), self._checkpoint_often())]
                 await self._dispatch(machine.Begun(*found))  # type: ignore[arg-type]
                 await self._over.wait()
-                for task in (*watchers, *self._workers.values()):
+                for task in (*watchers, *self._workers.values(), *filter(None, [self._lookup])):
                     task.cancel()
         except BaseExceptionGroup as group:
             # A bug, not a failure of the transfer: let the first one be seen as it is.
@@ -256,6 +266,8 @@ class Job:
                 self._drop(lease)
             case machine.Prepare(resource, claim):
                 await self._sink.prepare(resource, claim)
+            case machine.Expect(resource, claim):
+                await self._sink.expect(resource, claim)
             case machine.Reset():
                 await self._sink.reset()
             case machine.Verify(size):
@@ -289,8 +301,8 @@ class Job:
     async def _fetch(self, lease: Lease, ask: Ask) -> Event:
         try:
             async with self._engine.transport.open(self._route, ask) as response:
-                claims = await self._more_claims(response)
-                await self._dispatch(machine.HeadReceived(lease, response.head, time.time(), claims))
+                more = await self._more_claims(response.head)
+                await self._dispatch(machine.HeadReceived(lease, response.head, time.time(), more))
                 if not lease.dropped:
                     await self._receive(lease, ask, response)
         except TransportFailure as error:
@@ -318,18 +330,37 @@ class Job:
         if lease.position in (ask.stop, self._planner.size):
             await _end(response)
 
-    async def _more_claims(self, response: Response) -> tuple[Claim, ...]:
-        """A partial answer's Content-MD5 may be the part's: ask by HEAD what the whole file's is."""
-        head, order = response.head, self._order
-        if self._transfer.resource is not None or order.claim is not None or not headers.ambiguous_md5(head):
+    # ── digests that the answer does not tell ────────────────────────────────────────────────────────────────────────
+
+    async def _more_claims(self, head: Head) -> tuple[Claim, ...]:
+        """Begin to look for digests if the first answer has none, and wait for them where they would come too late."""
+        if self._transfer.resource is not None or not self._asks_others() or head.status not in (200, 206):
             return ()
+        found = await self._of_the_whole(head) if claims.ambiguous(head) else ()
+        if not integrity.conclusive((*claims.announced(head), *found)) and self._lookup is None:
+            size = responses.size(head)
+            self._lookup = self._group.create_task(self._look_up(head, size))
+            if self._settings.verify == "require":
+                await asyncio.wait([self._lookup])
+            elif self._sink.horizon() is not None:
+                await asyncio.wait([self._lookup], timeout=_LOOKUP_WAIT)
+        return found
+
+    def _asks_others(self) -> bool:
+        return self._order.claim is None and self._settings.verify != "none"
+
+    async def _of_the_whole(self, head: Head) -> tuple[Claim, ...]:
+        """A partial answer's Content-MD5 may be the part's: ask by HEAD what the whole file's is."""
         try:
-            opened = self._engine.transport.open(self._route, Ask(), "HEAD")
-            async with opened as whole:
+            async with self._engine.transport.open(self._route, Ask(), "HEAD") as whole:
                 same = headers.same_version(headers.validator(head), headers.validator(whole.head))
-                return headers.claims(whole.head) if whole.head.status == 200 and same else ()
+                return claims.announced(whole.head, bodiless=True) if whole.head.status == 200 and same else ()
         except TransportFailure:
             return ()
+
+    async def _look_up(self, head: Head | None, size: int | None) -> None:
+        found = await self._engine.look_up(self._order, size, head)
+        await self._dispatch(machine.Promised(found))
 
     # ── beside the leases ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -363,6 +394,10 @@ class Job:
 
     async def _verify(self, size: int) -> None:
         try:
+            if self._lookup is None and self._transfer.claim is None and self._asks_others():
+                self._lookup = self._group.create_task(self._look_up(None, size))  # all was there: nothing was answered
+            if self._lookup is not None and self._sink.horizon() is None:
+                await asyncio.wait([self._lookup])
             event: Event = machine.Verified(await self._sink.digest(size))
         except HydraError as error:
             event = machine.Aborted(error)
@@ -426,6 +461,7 @@ class Job:
             peak_connections=transfer.peak,
             http_version=resource.http_version,
             elapsed=time.monotonic() - self._begun,
+            digest_url=None if claim is None else claim.url,
         )
 
 

@@ -20,17 +20,22 @@ FLOORS = {
     "hydraflow.errors": 0,
     "hydraflow.models": 0,
     "hydraflow.core": 0,
+    "hydraflow.core.catalogues": 1,
     "hydraflow.core.headers": 1,
     "hydraflow.core.limiter": 1,
+    "hydraflow.core.links": 1,
+    "hydraflow.core.metalink": 1,
     "hydraflow.core.ranges": 1,
     "hydraflow.core.retry": 1,
+    "hydraflow.core.sidecars": 1,
     "hydraflow.core.urls": 1,
+    "hydraflow.core.claims": 2,
     "hydraflow.core.integrity": 2,
     "hydraflow.core.journal": 2,
     "hydraflow.core.planner": 2,
     "hydraflow.core.reorder": 2,
-    "hydraflow.core.responses": 2,
-    "hydraflow.core.transfer": 3,
+    "hydraflow.core.responses": 3,
+    "hydraflow.core.transfer": 4,
     "hydraflow.environment": 3,
     "hydraflow.settings": 4,
     "hydraflow.adapters": 0,
@@ -43,6 +48,9 @@ FLOORS = {
     "hydraflow.adapters.sinks": 6,
     "hydraflow.adapters.transport": 6,
     "hydraflow.adapters.pipes": 7,
+    "hydraflow.sources": 0,
+    "hydraflow.sources.publishers": 3,
+    "hydraflow.sources.lookup": 7,
     "hydraflow.engine": 8,
     "hydraflow.delivery": 9,
     "hydraflow.runtime": 9,
@@ -155,7 +163,7 @@ def test_exceptions_are_needed(module):
     assert upwards >= FOR_TYPE_CHECKERS[module]
 
 
-@pytest.mark.parametrize("module", ["hydraflow.core", "hydraflow.adapters", "hydraflow.snakemake"])
+@pytest.mark.parametrize("module", ["hydraflow.core", "hydraflow.adapters", "hydraflow.snakemake", "hydraflow.sources"])
 def test_packages_only_hold_modules(module):
     assert not [found for found in imports(module) if ours(found)]
 

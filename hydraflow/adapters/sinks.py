@@ -56,6 +56,10 @@ class Sink(Protocol):
         """Make ready for this resource, and hash for this claim."""
         ...
 
+    async def expect(self, resource: Resource, claim: Claim) -> None:
+        """Hash for this claim instead, from the first byte; only for a sink without a horizon."""
+        ...
+
     def cursor(self, position: int) -> Cursor:
         """A cursor at an offset."""
         ...
@@ -117,7 +121,11 @@ class FileSink:
     async def prepare(self, resource: Resource, claim: Claim | None) -> None:
         await self._in_thread(self._store.prepare, resource.size, resource.validator, resource.claims)
         if claim is not None:
-            self._hasher = PrefixHasher(integrity.hasher(claim.digest.algorithm), self._store.read_into)
+            self._hasher = PrefixHasher(integrity.verifier(claim.digest, resource.size), self._store.read_into)
+
+    async def expect(self, resource: Resource, claim: Claim) -> None:
+        await self._in_thread(self._end_hash)
+        self._hasher = PrefixHasher(integrity.verifier(claim.digest, resource.size), self._store.read_into)
 
     def cursor(self, position: int) -> Cursor:
         view = self._scratch.pop() if self._scratch else memoryview(bytearray(_SCRATCH))
@@ -249,7 +257,11 @@ class StreamSink:
     async def prepare(self, resource: Resource, claim: Claim | None) -> None:
         with self._turn:
             self._size = resource.size
-            self._hasher = None if claim is None else integrity.hasher(claim.digest.algorithm)
+            self._hasher = None if claim is None else integrity.verifier(claim.digest, resource.size)
+
+    async def expect(self, resource: Resource, claim: Claim) -> None:
+        del resource, claim
+        raise AssertionError("a reader may have had bytes by now")
 
     def cursor(self, position: int) -> Cursor:
         return _WindowCursor(self, position)
