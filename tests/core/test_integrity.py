@@ -270,6 +270,7 @@ def test_an_empty_file_of_one_part():
 
 
 def test_parts_that_no_size_makes_cannot_be_verified():
+    assert integrity.verifier(digest("crc32", "0"), None).hexdigest() == "00000000"
     with pytest.raises(ValueError, match="100 bytes do not make 2 parts"):
         integrity.verifier(digest("md5", "0", 2), 100)
     claim = Claim(digest("md5", "0", 2), DigestSource.S3_ETAG)

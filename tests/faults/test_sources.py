@@ -314,6 +314,17 @@ def test_credentials_go_to_the_origin_and_no_further(origin, front, monkeypatch)
     assert own == ["Bearer s3cr3t"]
 
 
+def test_credentials_do_not_go_where_the_answer_points(origin, front):
+    with Origin() as elsewhere:
+        there = elsewhere.add("/x.meta4", metalink(DATA, "x.bin").encode())
+        link = f'<{there}>; rel=describedby; type="application/metalink4+xml"'
+        url = origin.add("/x.bin", DATA, headers={"Link": link})
+        result = front.get(url, headers={"Authorization": "Bearer s3cr3t", "X-Token": "abc"}).result
+        assert (result.verification, result.digest_url) == (Verification.SIDECAR, there)
+        assert [record.headers.get("authorization") for record in elsewhere.ledger] == [None]
+        assert [record.headers.get("x-token") for record in elsewhere.ledger] == [None]
+
+
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 503])
 def test_refusals_are_silent(origin, front, monkeypatch, status):
     url = large(origin, monkeypatch)
