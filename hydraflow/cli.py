@@ -37,6 +37,7 @@ Examples:
   hydraflow https://example.org/reads.fastq.gz#md5=9e107d9d372bb6826bd81d3542a419d6 -o data
   hydraflow https://example.org/genome.fa.gz --stream | zcat | grep -c '^>'
   hydraflow https://example.org/x.bam --fifo x.pipe & samtools flagstat x.pipe
+  hydraflow verify data/x.bam --from https://example.org/x.bam
 
 A fetch that failed or was interrupted goes on from its last checkpoint when the same command is run again.
 """
@@ -166,9 +167,7 @@ def _perform(options: _Options, session: _Session) -> int:
     _check(options)
     if not options.stream and options.fifo is None:
         _check_names(options.urls)
-    settings = load(
-        **{name: getattr(options, name) for name in _SETTINGS}
-    )
+    settings = load(**{name: getattr(options, name) for name in _SETTINGS})
     reporter = progress.choose(quiet=options.quiet, plain=options.no_ui)
     task = session.task = _Task(options, _digest(options), _headers(options.header), settings, reporter)
     try:
@@ -426,8 +425,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _attempt(arguments: Sequence[str] | None, session: _Session) -> int:
     from hydraflow.progress import error_line, say
 
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return int(_command.main(arguments, prog_name="hydraflow", standalone_mode=False, obj=session) or 0)
+        if words[:1] == ["verify"]:
+            from hydraflow.cli_verify import command
+
+            return int(command.main(words[1:], prog_name="hydraflow verify", standalone_mode=False, obj=_headers) or 0)
+        return int(_command.main(words, prog_name="hydraflow", standalone_mode=False, obj=session) or 0)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:

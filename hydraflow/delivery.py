@@ -166,8 +166,7 @@ async def _present(engine: Engine, order: Order, path: Path) -> FetchResult:
     """The result for a file that is there, if it is the one asked for."""
     begun = time.monotonic()
     facts = await threads.begin(_stat, path)
-    resource = None if order.claim is not None else await engine.probe(order)
-    claim = order.claim if resource is None else await _believed(engine, order, resource)
+    resource, claim = (None, order.claim) if order.claim is not None else await _believed(engine, order)
     if order.size not in (None, facts.st_size):
         raise DestinationExistsError(f"{path} exists with {facts.st_size:,} bytes, not {order.size:,}")
     if claim is not None and not await threads.begin(_is_promised, path, facts.st_size, claim):
@@ -190,14 +189,10 @@ def _stat(path: Path) -> os.stat_result:
     return facts
 
 
-async def _believed(engine: Engine, order: Order, resource: Resource) -> Claim | None:
-    """The digest that a transfer would be verified by."""
-    if engine.settings.verify == "none":
-        return None
-    known = resource.claims
-    if not integrity.conclusive(known):
-        known = (*known, *await engine.look_up(order, resource.size))
-    return integrity.choose(None, known, resource.size, resource.url)
+async def _believed(engine: Engine, order: Order) -> tuple[Resource, Claim | None]:
+    """What is there now, and the digest that a transfer of it would be verified by."""
+    resource, known = await engine.learn(order)
+    return resource, integrity.choose(None, known, resource.size, resource.url)
 
 
 def digest_of(path: Path, digest: Digest) -> str:

@@ -132,6 +132,26 @@ class Engine:
         Raises:
             HydraError: the server refuses or cannot be reached.
         """
+        return (await self._introduce(order))[0]
+
+    async def learn(self, order: Order, *, thorough: bool = False) -> tuple[Resource, tuple[Claim, ...]]:
+        """The same, and all digests that somebody promises, as a transfer would look for them.
+
+        Args:
+            order: what to ask for.
+            thorough: look in the usual places too, however small the file; `verify` = `require` does.
+        """
+        resource, head = await self._introduce(order)
+        if self.settings.verify == "none":
+            return resource, ()
+        known = (*resource.claims, *await self.of_the_whole(Route(order.url, order.headers), head))
+        if integrity.conclusive(known):
+            return resource, known
+        subject = Subject(order.url, order.headers, resource.size, head)
+        thorough = thorough or self.settings.verify == "require"
+        return resource, (*known, *await self.lookup.claims(subject, thorough=thorough))
+
+    async def _introduce(self, order: Order) -> tuple[Resource, Head]:
         begun, shown = time.monotonic(), urls.redact(order.url)
         route = Route(order.url, order.headers)
         whole = False
@@ -148,7 +168,7 @@ class Engine:
                 verdict = responses.Refused(error.failure)
             match verdict:
                 case responses.Facts(resource):
-                    return resource
+                    return resource, head
                 case responses.Unranged():
                     whole = True
                 case responses.Changed(now=what):
@@ -166,6 +186,17 @@ class Engine:
                         raise retry.error_for(failure, attempt, shown, decision.reason)
                     await asyncio.sleep(decision.delay)
         raise AssertionError("the loop above has no end")
+
+    async def of_the_whole(self, route: Route, head: Head) -> tuple[Claim, ...]:
+        """A partial answer's Content-MD5 may be the part's: ask by HEAD what the whole file's is."""
+        if not claims.ambiguous(head):
+            return ()
+        try:
+            async with self.transport.open(route, Ask(), "HEAD") as whole:
+                same = headers.same_version(headers.validator(head), headers.validator(whole.head))
+                return claims.announced(whole.head, bodiless=True) if whole.head.status == 200 and same else ()
+        except TransportFailure:
+            return ()
 
     async def look_up(self, order: Order, size: int | None, head: Head | None = None) -> tuple[Claim, ...]:
         """Digests of the file that are published elsewhere than in the answer."""
@@ -336,7 +367,7 @@ class Job:
         """Begin to look for digests if the first answer has none, and wait for them where they would come too late."""
         if self._transfer.resource is not None or not self._asks_others() or head.status not in (200, 206):
             return ()
-        found = await self._of_the_whole(head) if claims.ambiguous(head) else ()
+        found = await self._engine.of_the_whole(self._route, head)
         if not integrity.conclusive((*claims.announced(head), *found)) and self._lookup is None:
             size = responses.size(head)
             self._lookup = self._group.create_task(self._look_up(head, size))
@@ -348,15 +379,6 @@ class Job:
 
     def _asks_others(self) -> bool:
         return self._order.claim is None and self._settings.verify != "none"
-
-    async def _of_the_whole(self, head: Head) -> tuple[Claim, ...]:
-        """A partial answer's Content-MD5 may be the part's: ask by HEAD what the whole file's is."""
-        try:
-            async with self._engine.transport.open(self._route, Ask(), "HEAD") as whole:
-                same = headers.same_version(headers.validator(head), headers.validator(whole.head))
-                return claims.announced(whole.head, bodiless=True) if whole.head.status == 200 and same else ()
-        except TransportFailure:
-            return ()
 
     async def _look_up(self, head: Head | None, size: int | None) -> None:
         found = await self._engine.look_up(self._order, size, head)

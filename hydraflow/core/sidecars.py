@@ -20,7 +20,7 @@ from hydraflow.models import ALGORITHMS, Digest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MAX_BYTES", "digests_of", "entries"]
+__all__ = ["MAX_BYTES", "algorithm_of", "digests_of", "entries"]
 
 #: A checksum file that is longer is not read.
 MAX_BYTES = 8 << 20
@@ -50,11 +50,16 @@ def digests_of(data: bytes, name: str, *, algorithm: str | None = None, alone: b
     bare = _BARE.fullmatch(text) if alone else None
     listed = [(name, bare[1])] if bare is not None else entries(text)
     for path, value in listed:
-        kind = _BY_DIGITS.get(len(value))
+        kind = algorithm_of(value)
         if kind is not None and (algorithm is None or kind == algorithm) and _is(path, wanted, alone=alone):
             found.setdefault(kind, set()).add(value.lower())
     agreed = [Digest(each, values.pop()) for each, values in found.items() if len(values) == 1]
     return tuple(sorted(agreed, key=lambda digest: -ALGORITHMS[digest.algorithm]))
+
+
+def algorithm_of(value: str) -> str | None:
+    """Which one yields so many hexadecimal digits."""
+    return _BY_DIGITS.get(len(value))
 
 
 def _is(path: str, wanted: str, *, alone: bool) -> bool:
