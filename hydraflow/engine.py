@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from hydraflow.adapters.sinks import Sink
 from hydraflow.adapters.transport import Response, Route, Transport, TransportFailure
-from hydraflow.core import claims, headers, integrity, responses, retry, urls
+from hydraflow.core import claims, headers, integrity, names, responses, retry, urls
 from hydraflow.core import transfer as machine
 from hydraflow.core.limiter import Limiter
 from hydraflow.core.planner import Lease, LeasePolicy, Planner
@@ -133,6 +133,19 @@ class Engine:
             HydraError: the server refuses or cannot be reached.
         """
         return (await self._introduce(order))[0]
+
+    async def name(self, order: Order) -> str:
+        """What to call the file, where the URL does not tell: by Content-Disposition, the last redirect, its type.
+
+        Raises:
+            HydraError: the server refuses or cannot be reached.
+        """
+        resource, head = await self._introduce(order)
+        announced = next(filter(None, map(names.announced, (head, *head.redirects))), None)
+        if announced is not None:
+            return announced
+        there = urls.file_name(resource.final_url)
+        return names.with_suffix(order.name if names.is_vague(there) else there, resource.media_type)
 
     async def learn(self, order: Order, *, thorough: bool = False) -> tuple[Resource, tuple[Claim, ...]]:
         """The same, and all digests that somebody promises, as a transfer would look for them.

@@ -284,12 +284,17 @@ _UNVERIFIED = {
 
 def summary(result: FetchResult, name: str) -> str:
     """One line that says what was done, and what was verified."""
-    proof = _UNVERIFIED.get(result.verification) or f"verified {_algorithm(result)} ({result.digest_source})"
+    proof = _UNVERIFIED.get(result.verification) or f"verified {_algorithm(result)} ({_promise(result)})"
     place = f" → {result.path}" if result.path is not None else ""
     if result.outcome is Outcome.ALREADY_PRESENT:
         return f"{name}: already present, {size_text(result.size)}, {proof}{place}"
     kept = f", {size_text(result.bytes_from_checkpoint)} from the checkpoint" if result.bytes_from_checkpoint else ""
     return f"{name}: {_DEEDS[result.outcome]} {size_text(result.size)} in {result.elapsed:.1f} s{kept}, {proof}{place}"
+
+
+def _promise(result: FetchResult) -> str:
+    """Who promised the digest, and where."""
+    return f"{result.digest_source}" if result.digest_url is None else f"{result.digest_source} {result.digest_url}"
 
 
 def _algorithm(result: FetchResult) -> str:
