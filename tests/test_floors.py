@@ -43,6 +43,7 @@ FLOORS = {
     "hydraflow.adapters.files": 3,
     "hydraflow.adapters.ownership": 4,
     "hydraflow.adapters.hashing": 5,
+    "hydraflow.adapters.netrc": 5,
     "hydraflow.adapters.network": 5,
     "hydraflow.adapters.store": 5,
     "hydraflow.adapters.threads": 5,
