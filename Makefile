@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 # An interpreter of one's own choice: make PYTHON=/path/to/python3.12 venv
 PYTHON ?=
 
-.PHONY: help venv test check guards soak demo bench bench-compare clean
+.PHONY: help venv test check guards fuzz soak demo bench bench-compare clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,13 @@ ONLY ?=
 
 guards: venv ## Take each guard of docs/failure-modes.md away, and see its tests fail (ONLY=NAME,…).
 	$(BIN)/python -m tests.guards '$(ONLY)'
+
+# How long, and what: make fuzz MINUTES=1 TARGETS="headers sidecars"
+MINUTES ?= 10
+TARGETS ?=
+
+fuzz: venv ## Spoilt samples for each parser of strangers' bytes (MINUTES=10 each, two at a time, TARGETS=).
+	$(BIN)/python -m tests.fuzz '$(MINUTES)' $(TARGETS)
 
 soak: venv ## The long runs, some 15 minutes: outages as in real life, fifty kills, readers of all kinds; prints figures.
 	$(BIN)/pytest -q -s tests/soak

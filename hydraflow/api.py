@@ -24,8 +24,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from hydraflow import delivery, runtime
+from hydraflow.adapters import netrc
 from hydraflow.adapters.pipes import DescriptorWriter, FifoWriter, Writer
-from hydraflow.core import urls
+from hydraflow.core import names, urls
 from hydraflow.engine import Engine, Order
 from hydraflow.errors import ConfigurationError, HydraError
 from hydraflow.models import Claim, Digest, DigestSource, FetchResult, Progress, Resource
@@ -37,6 +38,7 @@ __all__ = ["AsyncByteStream", "ByteStream", "Hydra", "afetch", "apipe", "aprobe"
 
 OnProgress = Callable[[Progress], None]
 _CHUNK = 1 << 20
+_APART = "Fetch them in two commands with different directories."
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -82,7 +84,8 @@ def fetch(
     settings = settings or load()
     order = _order(url, digest, size, headers, on_progress)
     path = _destination(order, dest, settings)
-    return runtime.start(settings, _filing(order, path, resume=resume, overwrite=overwrite)).wait()
+    filing = _filing(order, path, named=_is_named(order, dest), resume=resume, overwrite=overwrite)
+    return runtime.start(settings, filing).wait()
 
 
 async def afetch(
@@ -101,13 +104,18 @@ async def afetch(
     settings = settings or load()
     order = _order(url, digest, size, headers, on_progress)
     path = _destination(order, dest, settings)
-    return await runtime.start(settings, _filing(order, path, resume=resume, overwrite=overwrite)).join()
+    filing = _filing(order, path, named=_is_named(order, dest), resume=resume, overwrite=overwrite)
+    return await runtime.start(settings, filing).join()
 
 
 def _filing(
-    order: Order, path: Path, *, resume: bool, overwrite: bool
+    order: Order, path: Path, *, named: bool, resume: bool, overwrite: bool
 ) -> Callable[[Engine], Coroutine[Any, Any, FetchResult]]:
-    return lambda engine: delivery.to_file(engine, order, path, resume=resume, overwrite=overwrite)
+    async def work(engine: Engine) -> FetchResult:
+        there = path if named else path.with_name(await engine.name(order))
+        return await delivery.to_file(engine, order, there, resume=resume, overwrite=overwrite)
+
+    return work
 
 
 # ── probes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -528,6 +536,7 @@ def _many(
     on_outcome: OnOutcome | None = None,
 ) -> runtime.Call[list[FetchResult | HydraError]]:
     directory = Path(dest_dir) if dest_dir is not None else settings.output
+    taken: set[str] = set()
     wanted = [_order(url, digest, None, headers, on_progress) for url in urls]
     check_names(wanted)
 
@@ -536,7 +545,7 @@ def _many(
 
         async def one(order: Order) -> FetchResult | HydraError:
             async with places:
-                outcome = await _outcome(engine, order, directory / order.name, resume=resume, overwrite=overwrite)
+                outcome = await _outcome(engine, order, directory, taken, resume=resume, overwrite=overwrite)
             if on_outcome is not None:
                 on_outcome(order.name, outcome)
             return outcome
@@ -549,10 +558,14 @@ def _many(
 
 
 async def _outcome(
-    engine: Engine, order: Order, path: Path, *, resume: bool, overwrite: bool
+    engine: Engine, order: Order, directory: Path, taken: set[str], *, resume: bool, overwrite: bool
 ) -> FetchResult | HydraError:
     try:
-        return await delivery.to_file(engine, order, path, resume=resume, overwrite=overwrite)
+        name = await engine.name(order) if names.is_vague(order.name) else order.name
+        if name in taken:
+            raise ConfigurationError(f"another URL is written to {name} already", hint=_APART)
+        taken.add(name)
+        return await delivery.to_file(engine, order, directory / name, resume=resume, overwrite=overwrite)
     except HydraError as error:
         return error
 
@@ -587,7 +600,7 @@ def _order(
         name=urls.file_name(target.url),
         claim=claim,
         size=target.size if size is None else size,
-        headers=_checked_headers(headers or {}),
+        headers=_authorized(target.url, _checked_headers(headers or {})),
         on_progress=on_progress,
         start=start,
         stop=stop,
@@ -628,6 +641,12 @@ def _digest(value: str | Digest) -> Digest:
         raise ConfigurationError(str(error)) from None
 
 
+def _authorized(url: str, headers: dict[str, str]) -> dict[str, str]:
+    """With what netrc has for the host, unless the caller says who he is."""
+    value = None if any(name.lower() == "authorization" for name in headers) else netrc.authorization(url)
+    return headers if value is None else {**headers, "Authorization": value}
+
+
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if name.lower() in ("range", "if-range", "host", "content-length", "transfer-encoding", "accept-encoding"):
@@ -643,8 +662,16 @@ def _destination(order: Order, dest: str | os.PathLike[str] | None, settings: Se
     text = os.fspath(dest)
     if "\0" in text:
         raise ConfigurationError("the destination has a NUL character in it")
-    is_directory = text.endswith(os.sep) or os.path.isdir(text)  # noqa: PTH112 - Path's raises where a name is too long
-    return Path(text) / order.name if is_directory else Path(text)
+    return Path(text) / order.name if _is_directory(text) else Path(text)
+
+
+def _is_directory(text: str) -> bool:
+    return text.endswith(os.sep) or os.path.isdir(text)  # noqa: PTH112 - Path's raises where a name is too long
+
+
+def _is_named(order: Order, dest: str | os.PathLike[str] | None) -> bool:
+    """The caller names the file, or its URL does."""
+    return (dest is not None and not _is_directory(os.fspath(dest))) or not names.is_vague(order.name)
 
 
 def keep(
@@ -679,12 +706,14 @@ def check_names(wanted: Sequence[Order]) -> None:
     """
     seen: dict[str, Order] = {}
     for order in wanted:
-        other = seen.setdefault(order.name, order)
+        # What the server will call it is not known yet; the URL may stand twice all the same.
+        name = order.url if names.is_vague(order.name) else order.name
+        other = seen.setdefault(name, order)
         if other is not order and other != order:
             raise ConfigurationError(
                 f"two URLs would be written to one name, {order.name}: "
                 f"{urls.redact(other.url)} and {urls.redact(order.url)}",
-                hint="Fetch them in two commands with different directories.",
+                hint=_APART,
             )
         if other is not order:
             raise ConfigurationError(f"the URL {urls.redact(order.url)} is given twice")

@@ -37,6 +37,7 @@ Examples:
   hydraflow https://example.org/reads.fastq.gz#md5=9e107d9d372bb6826bd81d3542a419d6 -o data
   hydraflow https://example.org/genome.fa.gz --stream | zcat | grep -c '^>'
   hydraflow run https://example.org/x.bam -- samtools flagstat {}
+  hydraflow verify data/x.bam --from https://example.org/x.bam
 
 A fetch that failed or was interrupted goes on from its last checkpoint when the same command is run again.
 """
@@ -59,7 +60,7 @@ Of several URLs that failed, the first one's; all are tried.
 """
 
 #: Options that are settings of the same name.
-_SETTINGS = ("threads", "aggressive", "output", "buffer", "limit_rate", "max_wait")
+_SETTINGS = ("threads", "aggressive", "output", "buffer", "limit_rate", "max_wait", "verify")
 _STDOUT, _STDERR = 1, 2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Seconds between two looks at whether a signal has come.
@@ -104,6 +105,7 @@ class _Options:
     buffer: str | None
     limit_rate: str | None
     max_wait: str | None
+    verify: str | None
     header: tuple[str, ...]
     output: Path | None = None
     stream: bool = False
@@ -172,6 +174,11 @@ class _Options:
     metavar="TIME",
     help="Patience without a new byte: 90, 10m, 2h; 0 gives up at the first failure.  [HYDRAFLOW_MAX_WAIT, or 15m]",
 )
+@click.option(
+    "--verify",
+    metavar="HOW",
+    help="auto; require: fail where no digest is known; none: only by one given here.  [HYDRAFLOW_VERIFY, or auto]",
+)
 @click.option("--json", is_flag=True, help="One JSON line per file on standard output.")
 @click.option("--header", multiple=True, metavar="'NAME: VALUE'", help="Add a request header (may be repeated).")
 @click.option("--no-resume", is_flag=True, help="Throw away what an earlier run left, and begin anew.")
@@ -210,7 +217,7 @@ class _RunCommand(_Command):
 #: Those of the plain command that mean the same here.
 _SHARED = (
     "urls", "threads", "aggressive", "no_ui", "quiet", "verbose", "md5", "digest", "buffer", "limit_rate", "max_wait",
-    "header", "range",
+    "verify", "header", "range",
 )  # fmt: skip
 #: These too, where what is streamed is kept.
 _FILING = ("keep", "output", "no_resume", "overwrite")
@@ -233,9 +240,15 @@ def _run_command(context: click.Context, /, **values: Any) -> None:
     context.exit(_perform(_Options(**values, command=command), session))
 
 
+def _verify_command() -> click.Command:
+    from hydraflow.cli_verify import command
+
+    return command
+
+
 _run_command.params[:0] = [each for each in _command.params if each.name in (*_SHARED, *_FILING)]
 #: Commands beside the plain `hydraflow URL...`, by the word that stands first.
-_COMMANDS: dict[str, click.Command] = {"run": _run_command}
+_COMMANDS: dict[str, Callable[[], click.Command]] = {"run": lambda: _run_command, "verify": _verify_command}
 
 
 # ── what the options mean ────────────────────────────────────────────────────────────────────────────────────────────
@@ -470,6 +483,7 @@ class _Session:
     """
 
     def __init__(self, arguments: Sequence[str] | None) -> None:
+        self.headers = _headers
         self.task: _Task | None = None
         self._arguments = arguments
         self._code = 1
@@ -580,10 +594,10 @@ def _attempt(arguments: Sequence[str] | None, session: _Session) -> int:
 
 def _chosen(arguments: Sequence[str]) -> tuple[str, click.Command, list[str]]:
     """What to call it, which command it is, and its own arguments; no URL can be taken for the name of a command."""
-    command = _COMMANDS.get(arguments[0]) if arguments else None
-    if command is None:
+    make = _COMMANDS.get(arguments[0]) if arguments else None
+    if make is None:
         return "hydraflow", _command, list(arguments)
-    return f"hydraflow {arguments[0]}", command, list(arguments[1:])
+    return f"hydraflow {arguments[0]}", make(), list(arguments[1:])
 
 
 def _occupy_standard_descriptors() -> None:

@@ -17,10 +17,10 @@ from hydraflow.adapters.spool import Spool, SpoolSink, reopen
 from hydraflow.adapters.store import Store, timestamp
 from hydraflow.core import integrity, urls
 from hydraflow.engine import Engine, Order
-from hydraflow.errors import DestinationBusyError, DestinationExistsError, StorageError
-from hydraflow.models import Claim, FetchResult, Outcome, Phase, Progress, Resource, Verification
+from hydraflow.errors import DestinationBusyError, DestinationExistsError, StorageError, UnverifiableError
+from hydraflow.models import Claim, Digest, FetchResult, Outcome, Phase, Progress, Resource, Verification
 
-__all__ = ["to_both", "to_file", "to_reader"]
+__all__ = ["digest_of", "to_both", "to_file", "to_reader"]
 
 _BLOCK = 1 << 20
 #: Seconds between two looks at whether another process has ended: first, and at most.
@@ -254,13 +254,14 @@ async def _present(engine: Engine, order: Order, path: Path) -> FetchResult:
     """The result for a file that is there, if it is the one asked for."""
     begun = time.monotonic()
     facts = await threads.begin(_stat, path)
-    resource = None if order.claim is not None else await engine.probe(order)
-    claim = order.claim or integrity.choose(None, resource.claims if resource is not None else ())
+    resource, claim = (None, order.claim) if order.claim is not None else await _believed(engine, order)
     if order.size not in (None, facts.st_size):
         raise DestinationExistsError(f"{path} exists with {facts.st_size:,} bytes, not {order.size:,}")
-    if claim is not None:
-        await threads.begin(_compare, path, claim)
-    elif resource is not None:
+    if claim is not None and not await threads.begin(_is_promised, path, facts.st_size, claim):
+        claim = None  # a digest of parts that may have had any size
+    if claim is None and resource is not None:
+        if engine.settings.verify == "require":
+            raise UnverifiableError(f"{path} exists, and nobody promises a digest to verify it by", url=resource.url)
         _compare_facts(path, facts, resource)
     await threads.begin(Store(path, urls.canonical(order.url)).sweep)
     return _present_result(order, path, facts.st_size, claim, resource, time.monotonic() - begun)
@@ -276,18 +277,40 @@ def _stat(path: Path) -> os.stat_result:
     return facts
 
 
-def _compare(path: Path, claim: Claim) -> None:
-    hasher, view = integrity.hasher(claim.digest.algorithm), memoryview(bytearray(_BLOCK))
+async def _believed(engine: Engine, order: Order) -> tuple[Resource, Claim | None]:
+    """What is there now, and the digest that a transfer of it would be verified by."""
+    resource, known = await engine.learn(order)
+    return resource, integrity.choose(None, known, resource.size, resource.url)
+
+
+def digest_of(path: Path, digest: Digest) -> str:
+    """The file's digest of the same kind, in hexadecimal.
+
+    Raises:
+        StorageError: it cannot be read.
+        ValueError: the digest is one of parts, which this file cannot have had.
+    """
     try:
         with path.open("rb", buffering=0) as file:
+            hasher, view = integrity.verifier(digest, os.fstat(file.fileno()).st_size), memoryview(bytearray(_BLOCK))
             while count := file.readinto(view):
                 hasher.update(view[:count])
     except OSError as error:
         raise StorageError.wrap(error, f"cannot read {path}") from error
-    if hasher.hexdigest() != claim.digest.value:
-        raise DestinationExistsError(
-            f"{path} exists with {claim.digest.algorithm} {hasher.hexdigest()}, not {claim.digest.value}"
-        )
+    return hasher.hexdigest()
+
+
+def _is_promised(path: Path, size: int, claim: Claim) -> bool:
+    """Whether the file has the digest; an error if it surely has not."""
+    if claim.digest.parts and not integrity.part_sizes(claim.digest, size):
+        actual = "a size that does not make its parts"
+    else:
+        actual = digest_of(path, claim.digest)
+    if actual == claim.digest.value:
+        return True
+    if not integrity.conclusive([claim]):
+        return False
+    raise DestinationExistsError(f"{path} exists with {claim.digest.algorithm} {actual}, not {claim.digest.value}")
 
 
 def _compare_facts(path: Path, facts: os.stat_result, resource: Resource) -> None:
@@ -325,4 +348,5 @@ def _present_result(
         peak_connections=0 if resource is None else 1,
         http_version="" if resource is None else resource.http_version,
         elapsed=elapsed,
+        digest_url=None if claim is None else claim.url,
     )

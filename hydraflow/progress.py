@@ -295,7 +295,7 @@ _UNVERIFIED = {
 
 def summary(result: FetchResult, name: str) -> str:
     """One line that says what was done, and what was verified."""
-    proof = _UNVERIFIED.get(result.verification) or f"verified {_algorithm(result)} ({result.digest_source})"
+    proof = _UNVERIFIED.get(result.verification) or f"verified {_algorithm(result)} ({_promise(result)})"
     place = f" → {result.path}" if result.path is not None else ""
     if result.outcome is Outcome.ALREADY_PRESENT:
         return f"{name}: already present, {size_text(result.size)}, {proof}{place}"
@@ -319,6 +319,11 @@ def reasons(result: FetchResult, name: str) -> str:
     peak = f"{result.peak_connections} connection{'s' if result.peak_connections != 1 else ''} at most"
     bound = f"; limited by {_BOUNDS[result.limited_by]}" if result.limited_by is not None else ""
     return f"{name}: {requests}{retries}, {peak}{bound}"
+
+
+def _promise(result: FetchResult) -> str:
+    """Who promised the digest, and where."""
+    return f"{result.digest_source}" if result.digest_url is None else f"{result.digest_source} {result.digest_url}"
 
 
 def _algorithm(result: FetchResult) -> str:

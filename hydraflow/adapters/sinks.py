@@ -58,6 +58,10 @@ class Sink(Protocol):
         """Make ready for this resource, and hash for this claim."""
         ...
 
+    async def expect(self, resource: Resource, claim: Claim) -> None:
+        """Hash for this claim instead, from the first byte; only for a sink without a horizon."""
+        ...
+
     def cursor(self, position: int) -> Cursor:
         """A cursor at an offset."""
         ...
@@ -156,7 +160,14 @@ class FileSink:
             self._small = _Small(resource, claim)
             return
         await self._in_thread(self._prepare, resource)
-        self._begin_hash(claim)
+        self._begin_hash(resource, claim)
+
+    async def expect(self, resource: Resource, claim: Claim) -> None:
+        if self._small is not None:
+            self._small.claim = claim
+            return
+        await self._in_thread(self._end_hash)
+        self._begin_hash(resource, claim)
 
     def cursor(self, position: int) -> Cursor:
         if self._small is not None:
@@ -214,11 +225,11 @@ class FileSink:
         if self._small is small:
             self._store.write(0, small.view)
             self._small = None
-            self._begin_hash(small.claim)
+            self._begin_hash(small.resource, small.claim)
 
-    def _begin_hash(self, claim: Claim | None) -> None:
+    def _begin_hash(self, resource: Resource, claim: Claim | None) -> None:
         if claim is not None:
-            self._hasher = PrefixHasher(integrity.hasher(claim.digest.algorithm), self._store.read_into)
+            self._hasher = PrefixHasher(integrity.verifier(claim.digest, resource.size), self._store.read_into)
 
     def write(self, position: int, data: memoryview) -> None:
         """Bytes of a small file have come, into its memory: put them where the others are."""
@@ -275,7 +286,7 @@ class _Small:
     def digest(self) -> str | None:
         if self.claim is None:
             return None
-        hasher = integrity.hasher(self.claim.digest.algorithm)
+        hasher = integrity.verifier(self.claim.digest, self.resource.size)
         hasher.update(self.view)
         return hasher.hexdigest()
 
@@ -350,7 +361,11 @@ class StreamSink:
     async def prepare(self, resource: Resource, claim: Claim | None) -> None:
         with self._turn:
             self._size = resource.size if resource.size is None else min(resource.size, self._stop or resource.size)
-            self._hasher = None if claim is None else integrity.hasher(claim.digest.algorithm)
+            self._hasher = None if claim is None else integrity.verifier(claim.digest, resource.size)
+
+    async def expect(self, resource: Resource, claim: Claim) -> None:
+        del resource, claim
+        raise AssertionError("a reader may have had bytes by now")
 
     def cursor(self, position: int) -> Cursor:
         return _WindowCursor(self, position)

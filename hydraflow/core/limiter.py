@@ -82,9 +82,7 @@ class Limiter:
         decisions: the last ones, by monotonic time.
     """
 
-    def __init__(
-        self, ceiling: int, *, crowd: int = 0, peace: float = 10.0, throttle: Throttle | None = None
-    ) -> None:
+    def __init__(self, ceiling: int, *, crowd: int = 0, peace: float = 10.0, throttle: Throttle | None = None) -> None:
         self.ceiling = self._most = ceiling
         self._crowd = max(ceiling, crowd)
         self._throttle = throttle

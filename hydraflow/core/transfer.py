@@ -28,11 +28,13 @@ from hydraflow.core.planner import Lease, Planner
 from hydraflow.core.ranges import RangeSet
 from hydraflow.core.responses import Ask, Changed, Facts, Refused, Unranged
 from hydraflow.errors import (
+    DigestConflictError,
     DigestMismatchError,
     HydraError,
     RequestError,
     ResourceChangedError,
     SizeMismatchError,
+    UnverifiableError,
 )
 from hydraflow.models import Bound, Claim, Head, Resource
 
@@ -44,6 +46,7 @@ __all__ = [
     "Committed",
     "Drop",
     "Event",
+    "Expect",
     "Fail",
     "HeadReceived",
     "LeaseEnded",
@@ -51,6 +54,7 @@ __all__ = [
     "Notice",
     "Open",
     "Prepare",
+    "Promised",
     "Reset",
     "State",
     "Terms",
@@ -124,6 +128,13 @@ class Ticked:
 
 
 @dataclass(frozen=True, slots=True)
+class Promised:
+    """Digests that are published elsewhere than in the answer, and were looked up meanwhile."""
+
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Verified:
     """The digest of all bytes, in hexadecimal; None where there was none to compute."""
 
@@ -142,7 +153,7 @@ class Aborted:
     error: HydraError
 
 
-Event = Begun | HeadReceived | LeaseEnded | LeaseFailed | Ticked | Verified | Committed | Aborted
+Event = Begun | HeadReceived | LeaseEnded | LeaseFailed | Ticked | Promised | Verified | Committed | Aborted
 
 
 # ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -169,6 +180,14 @@ class Prepare:
 
     resource: Resource
     claim: Claim | None
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """Hash all bytes for this claim, those too that are there already."""
+
+    resource: Resource
+    claim: Claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +222,7 @@ class Fail:
     keep: bool
 
 
-Command = Open | Drop | Prepare | Reset | Verify | Commit | Notice | Fail
+Command = Open | Drop | Prepare | Expect | Reset | Verify | Commit | Notice | Fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +237,7 @@ class Terms:
         retry: when to try again, and when to give up.
         start: first byte that is wanted.
         stop: offset behind the last byte that is wanted; None for the end of the file.
+        verify: `require` takes nothing that no digest is known of, `none` believes no digest but the caller's.
     """
 
     url: str
@@ -227,6 +247,7 @@ class Terms:
     retry: retry.Policy
     start: int = 0
     stop: int | None = None
+    verify: str = "auto"
 
     @property
     def partial(self) -> bool:
@@ -274,6 +295,7 @@ class Transfer:
         self._horizon = horizon
         self._room = horizon() or 0
         self._identity: Identity | None = None
+        self._promised: tuple[Claim, ...] = ()
         self._whole = False
         self._divisible = False
         self._lent = False
@@ -299,7 +321,7 @@ class Transfer:
         self._note_progress(now)
         try:
             return handler(self, event, now)
-        except (SizeMismatchError, RequestError) as error:
+        except (SizeMismatchError, RequestError, DigestConflictError, UnverifiableError) as error:
             return self._fail(error, keep=True)  # nothing came of it; what was there may be what the caller wants
 
     def finished(self) -> bool:
@@ -353,7 +375,7 @@ class Transfer:
             return self._schedule(event, now)
         if not event.durable:
             return [Reset(), *self._schedule(event, now)]  # the version that its journal names may be gone
-        if not identity.validator.strong and self._terms.claim is None and not identity.claims:
+        if not identity.validator.strong and self._terms.claim is None and not self._decisive(identity.claims):
             return [
                 Notice("what an earlier run left cannot be trusted (no strong validator, no digest); starting anew"),
                 Reset(),
@@ -367,17 +389,54 @@ class Transfer:
             self._answered = True
             return [
                 *commands,
-                *self._adopt(_remembered(identity, self._terms.url), identity.claims),
+                *self._adopt(_remembered(identity, self._terms.url), identity.claims, complete=True),
                 *self._advance(now),
             ]
         return [*commands, *self._schedule(event, now)]
 
-    def _adopt(self, resource: Resource, claims: tuple[Claim, ...]) -> list[Command]:
-        """Take the resource as the one to fetch."""
+    def _adopt(self, resource: Resource, claims: tuple[Claim, ...], *, complete: bool = False) -> list[Command]:
+        """Take the resource as the one to fetch; if it is `complete` already, a digest may still be looked up."""
         self._check_size(resource.size)
+        self.claim = self._believe(claims, resource.size)
+        if (
+            self.claim is not None
+            and self.claim.digest.parts
+            and not integrity.part_sizes(self.claim.digest, resource.size)
+        ):
+            what = f"the digest given is one of {self.claim.digest.parts} parts, which no size in use makes of the file"
+            raise UnverifiableError(what, url=self._terms.url, hint="Give a digest of the whole file.")
+        if not complete:
+            self._require_claim()
         self.resource = resource
-        self.claim = None if self._terms.partial else integrity.choose(self._terms.claim, claims)
         return [Prepare(resource, self.claim)]
+
+    def _require_claim(self) -> None:
+        if self.claim is None and self._terms.verify == "require":
+            raise UnverifiableError("nobody promises a digest of the file, and one is required", url=self._terms.url)
+
+    def _believe(self, claims: tuple[Claim, ...], size: int | None) -> Claim | None:
+        if self._terms.partial:
+            return None  # a digest is the whole's
+        heard = () if self._terms.verify == "none" else (*claims, *self._promised)
+        return integrity.choose(self._terms.claim, heard, size, self._terms.url)
+
+    def _decisive(self, claims: tuple[Claim, ...]) -> bool:
+        """A digest will show in the end whether the bytes are of one version."""
+        return self._terms.verify != "none" and integrity.conclusive(claims)
+
+    def _promise(self, event: Promised, now: float) -> list[Command]:
+        """What was looked up replaces nothing but a worse promise, or none."""
+        del now
+        self._promised = event.claims
+        # A reader has had bytes that cannot be hashed any more.
+        if self.resource is None or self._horizon() is not None:
+            return []
+        known = () if self.claim is None else (self.claim,)
+        claim = self._believe(known, self.planner.size)
+        if claim is None or claim == self.claim:
+            return []
+        self.claim = claim
+        return [Expect(self.resource, claim)]
 
     def _check_size(self, actual: int | None) -> None:
         expected, start = self._terms.size, self._terms.start
@@ -449,7 +508,7 @@ class Transfer:
         # What an earlier run left under a weaker validator is of this version only if a digest says so in the end.
         strong = resource.validator.strong and (known is None or _is_surely(known, resource))
         # A reader has had his bytes by the time when a digest could tell that they were of two versions.
-        in_the_end = self._horizon() is None and integrity.choose(self._terms.claim, claims) is not None
+        in_the_end = self._horizon() is None and (self._terms.claim is not None or self._decisive(claims))
         return resource.ranges and (strong or in_the_end)
 
     def _ask_whole(self, lease: Lease, reason: str, now: float) -> list[Command]:
@@ -625,17 +684,29 @@ class Transfer:
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _verified(self, event: Verified, now: float) -> list[Command]:
+        self._require_claim()
         if self.claim is not None:
             assert event.actual is not None, "a claim was there, and nothing was hashed"
             try:
                 integrity.check(self.claim, event.actual, self._terms.url)
             except DigestMismatchError as error:
+                if self._terms.claim is None and not integrity.conclusive([self.claim]):
+                    return self._undecided(self.claim)
                 if self.from_checkpoint and self._restartable():
                     self.restarts += 1
                     return [Notice(f"{error}; the checkpoint was of no use, starting anew"), *self._anew(now)]
                 return self._fail(error, keep=False)
         self.state = State.COMMITTING
         return [Commit()]
+
+    def _undecided(self, claim: Claim) -> list[Command]:
+        """Not one of the usual sizes of parts yields the digest: that shows nothing."""
+        what = f"the {claim} is of {claim.digest.parts} parts, and no size of parts in use yields it"
+        if self._terms.verify == "require":
+            raise UnverifiableError(what, url=self._terms.url)
+        self.claim = None
+        self.state = State.COMMITTING
+        return [Notice(f"{what}: only the size is verified"), Commit()]
 
     def _commit(self, event: Committed, now: float) -> list[Command]:
         del event, now
@@ -752,7 +823,7 @@ def _is(known: Identity, resource: Resource) -> bool:
     return (
         resource.size == known.size
         and headers.same_version(known.validator, resource.validator)
-        and not headers.contradict(known.claims, resource.claims)
+        and not integrity.contradict(known.claims, resource.claims)
     )
 
 
@@ -771,17 +842,21 @@ _TABLE: dict[tuple[State, type[Event]], Callable[[Transfer, Any, float], list[Co
     (State.PROBING, HeadReceived): Transfer._introduce,
     (State.PROBING, LeaseFailed): Transfer._retry,
     (State.PROBING, Ticked): Transfer._schedule,
+    (State.PROBING, Promised): Transfer._promise,
     (State.PROBING, Aborted): Transfer._abort,
     (State.FETCHING, HeadReceived): Transfer._admit,
     (State.FETCHING, LeaseEnded): Transfer._ended,
     (State.FETCHING, LeaseFailed): Transfer._retry,
     (State.FETCHING, Ticked): Transfer._schedule,
+    (State.FETCHING, Promised): Transfer._promise,
     (State.FETCHING, Aborted): Transfer._abort,
     (State.VERIFYING, Verified): Transfer._verified,
     (State.VERIFYING, Ticked): Transfer._ignore,
+    (State.VERIFYING, Promised): Transfer._promise,
     (State.VERIFYING, Aborted): Transfer._abort,
     (State.COMMITTING, Committed): Transfer._commit,
     (State.COMMITTING, Ticked): Transfer._ignore,
+    (State.COMMITTING, Promised): Transfer._ignore,
     (State.COMMITTING, Aborted): Transfer._abort,
     (State.DONE, Ticked): Transfer._ignore,
     (State.FAILED, Ticked): Transfer._ignore,

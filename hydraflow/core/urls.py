@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, quote, unquote, unquote_plus, urlsplit
 
+from hydraflow.core import names
 from hydraflow.errors import ConfigurationError
 from hydraflow.models import ALGORITHMS, Digest
 
@@ -231,28 +231,8 @@ def _printable(char: str) -> str:
 
 # ── a name on disk ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-_NAMELESS = "download"
-_LONGEST = 200  # bytes; file systems take 255, and the state directory's name is longer
-_SUFFIXES = re.compile(r"(?:\.[A-Za-z0-9]{1,10}){1,3}\Z")
-
 
 def file_name(url: str) -> str:
-    """A name for the file, from the URL's last path segment, decoded once.  Never raises.
-
-    It is one path component in NFC of at most 200 bytes of UTF-8, its suffixes (`.fastq.gz`) kept; it neither hides
-    (`.x`) nor looks like an option (`-x`); slashes, backslashes and unprintable characters become `_`.
-    """
+    """A name for the file, from the URL's last path segment, decoded once; see `names.safe`.  Never raises."""
     path = url.strip().partition("#")[0].partition("?")[0].partition("://")[2]
-    segment = unicodedata.normalize("NFC", unquote(path.partition("/")[2].rpartition("/")[2]))
-    name = "".join(char if char.isprintable() and char not in "/\\" else "_" for char in segment).strip()
-    if not name.strip(". "):
-        return _NAMELESS
-    return _shorten(re.sub(r"^[.-]+", "_", name))
-
-
-def _shorten(name: str) -> str:
-    if len(name.encode()) <= _LONGEST:
-        return name
-    stem = _SUFFIXES.sub("", name)
-    suffixes = name[len(stem) :]
-    return stem.encode()[: _LONGEST - len(suffixes)].decode(errors="ignore") + suffixes
+    return names.safe(unquote(path.partition("/")[2].rpartition("/")[2]))

@@ -71,7 +71,7 @@ class Rig:
         self.said: list[str] = []
         self.did: list[str] = []
         self.transfer = Transfer(
-            Terms(URL, claim, size, threads, options.get("policy", PATIENCE)),
+            Terms(URL, claim, size, threads, options.get("policy", PATIENCE), verify=options.get("verify", "auto")),
             self.planner,
             self.limiter,
             rng=lambda: 0.5,
@@ -1275,3 +1275,152 @@ def receive(rig: Rig) -> None:
     lease = rig.open.pop(0)[0]
     lease.position = lease.stop
     rig.feed(machine.LeaseEnded(lease))
+
+
+# Digests from elsewhere, and how much is asked of them.
+
+MIB = 1 << 20
+BESIDE = Claim(Digest("md5", GOOD), DigestSource.SIDECAR, "http://h/x.md5")
+GUESS = Claim(Digest("md5", BAD, 2), DigestSource.S3_ETAG)
+AMAZON = {"x-amz-request-id": "1"}
+
+
+def finish(rig: Rig) -> Rig:
+    while rig.open:
+        rig.end()
+    return rig
+
+
+def promise(rig: Rig, *claims: Claim) -> Rig:
+    rig.feed(machine.Promised(claims))
+    return rig
+
+
+def test_a_late_promise_is_hashed_for_from_the_first_byte():
+    rig = Rig().begin().head(partial(0, 40))
+    (command,) = rig.feed(machine.Promised((BESIDE,)))
+    assert command == machine.Expect(rig.transfer.resource, BESIDE)
+    finish(rig)
+    rig.feed(machine.Verified(GOOD))
+    assert (rig.state, rig.transfer.claim) == (State.COMMITTING, BESIDE)
+    assert promise(rig, BESIDE).did == []
+
+
+def test_a_promise_may_come_before_the_answer_and_outlasts_a_new_beginning():
+    rig = promise(Rig().begin(), BESIDE)
+    assert rig.did == []
+    commands = rig.feed(machine.HeadReceived(rig.open[0][0], partial(0, 40), 0.0))
+    assert machine.Prepare(rig.transfer.resource, BESIDE) in commands
+    rig.head(partial(40, 80, etag='"v2"'), 1)
+    assert rig.state is State.PROBING
+    rig.after(1).head(partial(0, 40, etag='"v2"'))
+    assert rig.transfer.claim == BESIDE
+
+
+def test_a_promise_while_verifying():
+    rig = finish(Rig().begin().head(partial(0, 40)))
+    assert rig.state is State.VERIFYING
+    assert promise(rig, BESIDE).did == ["expect"]
+
+
+def test_a_promise_replaces_nothing_better():
+    rig = Rig(claim=CALLER).begin().head(partial(0, 40))
+    assert promise(rig, BESIDE).did == []
+    assert promise(Rig().begin().head(partial(0, 40)), *()).did == []
+    none = Rig(verify="none").begin().head(partial(0, 40))
+    assert promise(none, BESIDE).did == []
+    assert none.transfer.claim is None
+
+
+def test_a_reader_has_had_what_could_be_hashed():
+    rig = Rig(horizon=1000).begin().head(partial(0, 40))
+    assert promise(rig, BESIDE).did == []
+    assert rig.transfer.claim is None
+
+
+def test_a_late_promise_that_contradicts():
+    rig = Rig().begin()
+    rig.head(partial(0, 40), claims=(GUESS,))
+    promise(rig, Claim(Digest("md5", GOOD), DigestSource.SIDECAR), Claim(Digest("md5", BAD), DigestSource.METALINK))
+    assert isinstance(rig.failed.error, errors.DigestConflictError)
+
+
+def test_require_fails_before_anything_is_written():
+    rig = Rig(verify="require").begin().head(partial(0, 40))
+    assert rig.did == ["fail"]
+    assert isinstance(rig.failed.error, errors.UnverifiableError)
+    assert rig.failed.keep, "what an earlier run left may be of use yet"
+    assert rig.open == []
+
+
+def test_require_is_content_with_a_digest():
+    rig = finish(Rig(verify="require").begin().head(partial(0, 40), claims=(SERVER,)))
+    rig.feed(machine.Verified(BAD))
+    assert rig.state is State.COMMITTING
+
+
+def test_require_waits_for_a_promise_where_all_is_there_already():
+    rig = Rig(verify="require").begin(left_over(), (0, 100))
+    assert rig.state is State.VERIFYING
+    promise(rig, BESIDE)
+    rig.feed(machine.Verified(GOOD))
+    assert rig.state is State.COMMITTING
+    rig = Rig(verify="require").begin(left_over(), (0, 100))
+    rig.feed(machine.Verified(None))
+    assert isinstance(rig.failed.error, errors.UnverifiableError)
+
+
+def test_none_does_not_trust_a_digest_to_hold_versions_apart():
+    rig = Rig(verify="none").begin(left_over(validator=WEAK, claims=(SERVER,)), (0, 40))
+    assert rig.did == ["reset", "open 0-40"]
+    rig.head(partial(0, 40, etag=None), claims=(SERVER,))
+    assert rig.asks == [Ask()], "over one connection"
+    assert Rig(verify="none", claim=CALLER).begin(left_over(validator=WEAK), (0, 40)).asks == [Ask(40, 80)]
+
+
+def multipart(verify: str = "auto") -> Rig:
+    lines = (("content-length", str(9 * MIB)), ("etag", f'"{BAD}-2"'), *AMAZON.items())
+    rig = Rig(verify=verify).begin()
+    rig.head(Head(200, lines, URL))
+    return finish(rig)
+
+
+def test_a_guess_that_fits_is_a_proof():
+    rig = multipart()
+    assert rig.transfer.claim == GUESS
+    rig.feed(machine.Verified(BAD))
+    assert (rig.state, rig.transfer.claim) == (State.COMMITTING, GUESS)
+
+
+def test_a_guess_that_does_not_fit_shows_nothing():
+    rig = multipart()
+    rig.feed(machine.Verified(GOOD))
+    assert (rig.state, rig.transfer.claim) == (State.COMMITTING, None)
+    assert rig.said[-1] == "the S3 ETag is of 2 parts, and no size of parts in use yields it: only the size is verified"
+
+
+def test_a_guess_that_does_not_fit_is_too_little_if_more_is_required():
+    rig = multipart("require")
+    rig.feed(machine.Verified(GOOD))
+    assert isinstance(rig.failed.error, errors.UnverifiableError)
+    assert rig.failed.keep
+
+
+def test_a_guess_does_not_hold_versions_apart():
+    lines = {"content-range": f"bytes 0-39/{9 * MIB}", "etag": f'W/"{BAD}-2"', **AMAZON}
+    rig = Rig().begin().head(Head(206, tuple(lines.items()), URL), claims=(GUESS,))
+    assert rig.asks == [Ask()]
+
+
+def test_the_callers_digest_of_parts_must_fit_the_file():
+    own = Claim(Digest("md5", GOOD, 7), DigestSource.CALLER)
+    rig = Rig(claim=own).begin().head(partial(0, 40))
+    assert isinstance(rig.failed.error, errors.UnverifiableError)
+    assert "7 parts" in str(rig.failed.error)
+
+
+def test_the_callers_digest_of_parts_decides():
+    own = Claim(Digest("md5", GOOD, 2), DigestSource.CALLER)
+    rig = Rig(claim=own).begin().head(whole(9 * MIB))
+    finish(rig).feed(machine.Verified(BAD))
+    assert isinstance(rig.failed.error, errors.DigestMismatchError)
