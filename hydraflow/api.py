@@ -528,6 +528,10 @@ def _order(
     claim = None
     if digest is not None:
         claim = Claim(_digest(digest), DigestSource.CALLER)
+        if target.digest is not None and _contradicts(target.digest, claim.digest):
+            raise ConfigurationError(
+                f"two digests are given: {claim.digest}, and in the URL {target.digest}", url=urls.redact(target.url)
+            )
     elif target.digest is not None:
         claim = Claim(target.digest, DigestSource.FRAGMENT)
     return Order(
@@ -538,6 +542,11 @@ def _order(
         headers=_authorized(target.url, _checked_headers(headers or {})),
         on_progress=on_progress,
     )
+
+
+def _contradicts(one: Digest, two: Digest) -> bool:
+    kinds = [(each.algorithm, each.parts) for each in (one, two)]
+    return kinds[0] == kinds[1] and one.value != two.value
 
 
 def _digest(value: str | Digest) -> Digest:
