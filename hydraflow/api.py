@@ -593,6 +593,10 @@ def _order(
     claim = None
     if digest is not None:
         claim = Claim(_digest(digest), DigestSource.CALLER)
+        if target.digest is not None and _contradicts(target.digest, claim.digest):
+            raise ConfigurationError(
+                f"two digests are given: {claim.digest}, and in the URL {target.digest}", url=urls.redact(target.url)
+            )
     elif target.digest is not None:
         claim = Claim(target.digest, DigestSource.FRAGMENT)
     return Order(
@@ -630,6 +634,11 @@ def orders(
     if len(wanted) > 1 and (start or stop is not None):
         raise ConfigurationError("one range cannot be that of several URLs")
     return [_order(each, digest, size, headers, on_progress, start, stop) for each in wanted]
+
+
+def _contradicts(one: Digest, two: Digest) -> bool:
+    kinds = [(each.algorithm, each.parts) for each in (one, two)]
+    return kinds[0] == kinds[1] and one.value != two.value
 
 
 def _digest(value: str | Digest) -> Digest:

@@ -213,7 +213,9 @@ def _json_lines(data: bytes) -> Iterator[_Entry]:
         if fields.get("ok") is not False:
             digest, size = fields.get("digest"), fields.get("size")
             digests = (Digest.parse(digest),) if isinstance(digest, str) else ()
-            yield _Entry(fields["name"], digests, size if type(size) is int else None)
+            path = fields.get("path")  # the server may have named it otherwise than its URL
+            name = PurePosixPath(path).name if isinstance(path, str) else fields["name"]
+            yield _Entry(name, digests, size if type(size) is int else None)
 
 
 def _metalink(data: bytes) -> Iterator[_Entry]:

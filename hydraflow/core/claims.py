@@ -14,7 +14,6 @@ from __future__ import annotations
 import base64
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
 
 from hydraflow.core import headers
 from hydraflow.models import Claim, Digest, DigestSource, Head
@@ -22,7 +21,7 @@ from hydraflow.models import Claim, Digest, DigestSource, Head
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["ambiguous", "announced", "is_s3", "is_signed", "linked_size", "part_size"]
+__all__ = ["ambiguous", "announced", "is_s3", "linked_size", "part_size"]
 
 _OK, _PARTIAL = 200, 206
 #: Names of the IANA registry of RFC 9530 §5, which takes up those of RFC 3230; the rest of it are 16 or 32 bits long.
@@ -179,13 +178,6 @@ def is_s3(head: Head) -> bool:
     """The answer comes from a server that speaks S3's protocol."""
     marks = head.get_all("x-amz-request-id") or head.get_all("x-amz-id-2")
     return bool(marks) or (head.get("server") or "").strip().lower() == "amazons3"
-
-
-def is_signed(url: str) -> bool:
-    """The URL carries a signature or credentials, so that no other request may be made of it."""
-    parts = urlsplit(url)
-    names = {name.lower() for name in parse_qs(parts.query, keep_blank_values=True)}
-    return "@" in parts.netloc or bool(names & {"signature", "sig", "x-amz-signature", "x-goog-signature", "token"})
 
 
 def part_size(head: Head, digest: Digest, size: int | None) -> int:

@@ -19,7 +19,7 @@ from hydraflow.models import ALGORITHMS, Digest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["PLACEHOLDER", "RESERVED", "Target", "canonical", "file_name", "origin", "parse", "redact"]
+__all__ = ["PLACEHOLDER", "RESERVED", "Target", "canonical", "file_name", "grants_access", "origin", "parse", "redact"]
 
 #: Shown instead of what is no URL, since nobody knows where a secret would be in it.
 PLACEHOLDER = "<not a URL>"
@@ -168,6 +168,12 @@ def canonical(url: str) -> str:
     netloc = _host(parts) if port is None else f"{_host(parts)}:{port}"
     query = "&".join(filter(None, pieces))
     return parts._replace(netloc=netloc, path=parts.path or "/", query=query, fragment="").geturl()
+
+
+def grants_access(url: str) -> bool:
+    """The URL carries a password, a token or a signature: it is for one request, and not to be varied."""
+    parts = _split(url.strip())
+    return parts is not None and ("@" in parts.netloc or bool(_hidden(parts.query, _SIGNED)))
 
 
 def origin(url: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import unquote, urlsplit
@@ -66,7 +67,8 @@ class Lookup:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._kept: collections.OrderedDict[tuple[str, ...], _Kept] = collections.OrderedDict()
-        self._turns: collections.defaultdict[tuple[str, ...], asyncio.Lock] = collections.defaultdict(asyncio.Lock)
+        #: Who waits for the same answer; each lives as long as somebody does.
+        self._turns: weakref.WeakValueDictionary[tuple[str, ...], asyncio.Lock] = weakref.WeakValueDictionary()
 
     async def claims(self, subject: Subject, *, thorough: bool) -> tuple[Claim, ...]:
         """Digests that are published elsewhere than in the answer; those of the first place that has some.
@@ -105,7 +107,8 @@ class Lookup:
 
     async def _get(self, url: str, fields: Mapping[str, str]) -> _Kept | None:
         key = (url, *(f"{name}: {value}" for name, value in sorted(fields.items())))
-        async with self._turns[key]:
+        turn = self._turns.setdefault(key, asyncio.Lock())
+        async with turn:
             kept = self._kept.get(key)
             if kept is None or time.monotonic() - kept.since > _FRESH:
                 try:
@@ -123,9 +126,7 @@ class Lookup:
             self._kept[key] = kept
             self._kept.move_to_end(key)
         while len(self._kept) > _MOST_KEPT:
-            gone, _ = self._kept.popitem(last=False)
-            if not self._turns[gone].locked():
-                del self._turns[gone]
+            self._kept.popitem(last=False)
 
     async def _fetch(self, url: str, fields: Mapping[str, str]) -> _Kept | None:
         """The whole answer; empty if there is no such file, None if it may be there another time."""
@@ -148,7 +149,7 @@ class Lookup:
         Not where the request is signed, since that is for one request and no other.
         """
         head = subject.head
-        signed = claims.is_signed(subject.url) or any(_is_credential(name) for name in subject.headers)
+        signed = urls.grants_access(subject.url) or any(_is_credential(name) for name in subject.headers)
         if head is None or head.redirects or not claims.is_s3(head) or signed:
             return ()
         known = await self._head(subject.url, head)

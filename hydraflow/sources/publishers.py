@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import quote, unquote, urlsplit
 
-from hydraflow.core import catalogues, claims, links, metalink, sidecars
+from hydraflow.core import catalogues, links, metalink, sidecars, urls
 from hydraflow.models import Digest, DigestSource, Head
 
 __all__ = ["WORTHWHILE", "Question", "elsewhere", "in_the_answer", "usual"]
@@ -61,7 +61,7 @@ def elsewhere(url: str) -> Iterator[Question]:
 
 def usual(url: str) -> Iterator[Question]:
     """What is often found beside files; asked where a file is worth it."""
-    if urlsplit(url).query or claims.is_signed(url):
+    if urlsplit(url).query or urls.grants_access(url):
         return
     for form in (".sha256", ".md5", "SHA256SUMS", "md5checksums.txt"):
         yield _beside(url, form)

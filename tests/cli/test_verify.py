@@ -119,6 +119,14 @@ def test_what_json_printed_is_a_manifest(hydraflow, origin, data):
     assert (ran.code, len(ran.lines)) == (0, 1)
 
 
+def test_what_json_printed_of_a_file_that_the_server_named(hydraflow, origin, data):
+    url = origin.add("/content", data, headers={"Content-Disposition": "attachment; filename=x.zip"})
+    manifest = hydraflow.directory / "results.jsonl"
+    manifest.write_bytes(hydraflow(f"{url}#sha256={sha256(data)}", "--json", "-o", "d").stdout)
+    ran = verify(hydraflow, "d", "--from", manifest)
+    assert (ran.code, ran.lines[0].partition(": ")[0]) == (0, "d/x.zip")
+
+
 @pytest.mark.parametrize("name", ["/etc/passwd", "../x.bin", "a/../../x.bin"])
 def test_a_manifest_does_not_lead_out_of_the_directory(hydraflow, data, file, name):
     inside = hydraflow.directory / "inside"

@@ -319,20 +319,6 @@ def test_the_size_of_parts(content_range, count, size, expected):
     assert claims.part_size(head(*lines, status=200), Digest("md5", "0" * 32, 3), size) == 0
 
 
-@pytest.mark.parametrize(
-    ("url", "signed"),
-    [
-        ("https://b.s3.amazonaws.com/x", False),
-        ("https://b.s3.amazonaws.com/x?versionId=1", False),
-        ("https://b.s3.amazonaws.com/x?X-Amz-Signature=1", True),
-        ("https://b.s3.amazonaws.com/x?a=1&Signature=", True),
-        ("https://u:p@h/x", True),
-    ],
-)
-def test_signed(url, signed):
-    assert claims.is_signed(url) is signed
-
-
 # Answers that redirect.
 
 LINKED = Claim(Digest("sha256", SHA256.hex()), DigestSource.LINKED_ETAG)

@@ -13,7 +13,13 @@ import google_crc32c
 import pytest
 
 from hydraflow.api import fetch, probe
-from hydraflow.errors import DigestConflictError, DigestMismatchError, HydraError, UnverifiableError
+from hydraflow.errors import (
+    DestinationExistsError,
+    DigestConflictError,
+    DigestMismatchError,
+    HydraError,
+    UnverifiableError,
+)
 from hydraflow.models import DigestSource, Outcome, Verification
 from hydraflow.sources import lookup
 from tests.core.test_integrity import of_parts
@@ -445,6 +451,14 @@ def test_what_is_there_cannot_be_verified(origin, file_front):
     file_front.settings = replace(file_front.settings, verify="require")
     with pytest.raises(UnverifiableError):
         fetch(url, file_front.directory / "out.bin", settings=file_front.settings)
+
+
+def test_what_is_there_is_not_what_the_caller_wants(origin, file_front):
+    url = origin.add("/x.bin", DATA)
+    file_front.get(url)
+    for digest in (f"md5:{'0' * 32}-2", f"md5:{'0' * 32}-7", f"md5:{'0' * 32}"):
+        with pytest.raises(DestinationExistsError):
+            fetch(url, file_front.directory / "out.bin", digest=digest, settings=file_front.settings)
 
 
 def test_a_digest_of_parts_from_the_caller(origin, front):
