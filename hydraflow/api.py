@@ -147,9 +147,11 @@ class ByteStream(io.RawIOBase):
     `io.BufferedReader(stream)`, `gzip.open(stream)` and `for chunk in stream` all work.
     """
 
-    def __init__(self, settings: Settings, *orders: Order, keeping: Keeping | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *orders: Order, keeping: Keeping | None = None, decompress: bool = False
+    ) -> None:
         super().__init__()
-        self._flow = Inflow(settings, orders, keeping=keeping)
+        self._flow = Inflow(settings, orders, keeping=keeping, decompress=decompress)
         self._ended = False
         self.name = orders[0].name
 
@@ -252,6 +254,7 @@ def stream(
     start: int = 0,
     stop: int | None = None,
     spool: str | os.PathLike[str] | None = None,
+    decompress: bool = False,
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     settings: Settings | None = None,
@@ -269,15 +272,20 @@ def stream(
     `spool` names a file, or a directory for files of the URLs' own names, that is written as well: as by `fetch`, with
     a checkpoint, so that a later stream or fetch reads from disk what is there and fetches the rest.  A slow reader
     does not slow that transfer down, and the file is there as soon as it is whole and verified.
+
+    `decompress` gives what is in a file that gzip (also of many members, and bgzip), Zstandard or xz has compressed;
+    with the extra `hydraflow-io[decompress]`.  Digests, sizes and `spool` stay those of the compressed file.
     """
     policies = settings or load()
     wanted = orders(url, digest=digest, size=size, start=start, stop=stop, headers=headers, on_progress=on_progress)
-    return _open_stream(policies, wanted, keep(wanted, spool, policies))
+    return _open_stream(policies, wanted, keep(wanted, spool, policies), decompress=decompress)
 
 
 @contextmanager
-def _open_stream(settings: Settings, orders: Sequence[Order], keeping: Keeping | None) -> Iterator[ByteStream]:
-    opened = ByteStream(settings, *orders, keeping=keeping)
+def _open_stream(
+    settings: Settings, orders: Sequence[Order], keeping: Keeping | None, *, decompress: bool
+) -> Iterator[ByteStream]:
+    opened = ByteStream(settings, *orders, keeping=keeping, decompress=decompress)
     try:
         yield opened
     finally:
@@ -292,6 +300,7 @@ def astream(
     start: int = 0,
     stop: int | None = None,
     spool: str | os.PathLike[str] | None = None,
+    decompress: bool = False,
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     settings: Settings | None = None,
@@ -299,14 +308,14 @@ def astream(
     """The same as `stream`, for `async with` and `async for`."""
     policies = settings or load()
     wanted = orders(url, digest=digest, size=size, start=start, stop=stop, headers=headers, on_progress=on_progress)
-    return _aopen_stream(policies, wanted, keep(wanted, spool, policies))
+    return _aopen_stream(policies, wanted, keep(wanted, spool, policies), decompress=decompress)
 
 
 @asynccontextmanager
 async def _aopen_stream(
-    settings: Settings, orders: Sequence[Order], keeping: Keeping | None
+    settings: Settings, orders: Sequence[Order], keeping: Keeping | None, *, decompress: bool
 ) -> AsyncIterator[AsyncByteStream]:
-    opened = AsyncByteStream(ByteStream(settings, *orders, keeping=keeping))
+    opened = AsyncByteStream(ByteStream(settings, *orders, keeping=keeping, decompress=decompress))
     try:
         yield opened
     finally:
@@ -351,6 +360,7 @@ def pipe_all(
     spool: str | os.PathLike[str] | None = None,
     resume: bool = True,
     overwrite: bool = False,
+    decompress: bool = False,
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     on_outcome: OnOutcome | None = None,
@@ -368,7 +378,7 @@ def pipe_all(
     policies = settings or load()
     wanted = orders(urls, digest=digest, start=start, stop=stop, headers=headers, on_progress=on_progress)
     keeping = keep(wanted, spool, policies, resume=resume, overwrite=overwrite)
-    return _pipe(policies, wanted, target, lambda: False, on_outcome, keeping)
+    return _pipe(policies, wanted, target, lambda: False, on_outcome, keeping, decompress=decompress)
 
 
 async def apipe(
@@ -396,6 +406,8 @@ def _pipe(
     stopped: Callable[[], bool],
     on_outcome: OnOutcome | None = None,
     keeping: Keeping | None = None,
+    *,
+    decompress: bool = False,
 ) -> list[FetchResult]:
     flow: Inflow | None = None
 
@@ -409,7 +421,7 @@ def _pipe(
     else:
         writer = FifoWriter(Path(target), settings.open_timeout, ended)
     try:
-        flow = Inflow(settings, orders, keeping=keeping, on_outcome=on_outcome)
+        flow = Inflow(settings, orders, keeping=keeping, decompress=decompress, on_outcome=on_outcome)
         pour(flow, writer, stopped)
     finally:
         try:

@@ -113,6 +113,7 @@ class _Options:
     fifo_dir: Path | None = None
     range: str | None = None
     keep: bool = False
+    decompress: bool = False
     json: bool = False
     no_resume: bool = False
     overwrite: bool = False
@@ -151,6 +152,7 @@ class _Options:
     metavar="DIR",
     help="Stream each URL into a named pipe DIR/NAME, all at a time.",
 )
+@click.option("--decompress", is_flag=True, help="Stream what is in a file compressed by gzip, Zstandard or xz.")
 @click.option("--keep", is_flag=True, help="Write what is streamed to --output too, and go on from what is there.")
 @click.option("--range", metavar="A-B", help="Stream bytes A to B only, both included, from 0 on; A- for the rest.")
 @click.option("-nu", "--no-ui", is_flag=True, help="Plain lines instead of the live display.")
@@ -217,7 +219,7 @@ class _RunCommand(_Command):
 #: Those of the plain command that mean the same here.
 _SHARED = (
     "urls", "threads", "aggressive", "no_ui", "quiet", "verbose", "md5", "digest", "buffer", "limit_rate", "max_wait",
-    "verify", "header", "range",
+    "verify", "header", "range", "decompress",
 )  # fmt: skip
 #: These too, where what is streamed is kept.
 _FILING = ("keep", "output", "no_resume", "overwrite")
@@ -289,8 +291,11 @@ def _check(options: _Options) -> None:
         raise ConfigurationError("--keep is for streams", hint="Leave it out: files are kept anyway.")
     if options.streaming and options.output is not None and not options.keep:
         raise ConfigurationError("--output has no meaning for a stream that leaves nothing on disk", hint="Add --keep.")
-    if options.range is not None and not options.streaming:
-        raise ConfigurationError("--range is for streams", hint="Add --stream, and write it where you like.")
+    for name, value in (("--range", options.range), ("--decompress", options.decompress)):
+        if value not in (None, False) and not options.streaming:
+            raise ConfigurationError(f"{name} is for streams", hint="Add --stream, and write it where you like.")
+    if options.range is not None and options.decompress:
+        raise ConfigurationError("a part of a compressed file cannot be decompressed")
     if (options.stream or options.json) and sys.stdout is None:
         raise ConfigurationError("standard output is closed")
     if options.stream and sys.stdout.isatty():
@@ -420,6 +425,7 @@ class _Task:
             "spool": f"{self.settings.output}/" if self.options.keep else None,
             "resume": not self.options.no_resume,
             "overwrite": self.options.overwrite,
+            "decompress": self.options.decompress,
             "digest": self.digest,
             "headers": self.headers,
             "on_progress": self.reporter.update,

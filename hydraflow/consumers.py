@@ -25,6 +25,7 @@ from functools import partial
 from pathlib import Path
 
 from hydraflow import api
+from hydraflow.adapters.decoding import plain_name
 from hydraflow.adapters.pipes import DescriptorWriter, FifoWriter, Writer
 from hydraflow.engine import Order
 from hydraflow.errors import ConfigurationError, HydraError, NoReaderError, ReaderGoneError, SinkError
@@ -122,6 +123,7 @@ def into_fifos(
     spool: str | os.PathLike[str] | None = None,
     resume: bool = True,
     overwrite: bool = False,
+    decompress: bool = False,
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     on_outcome: OnOutcome | None = None,
@@ -148,8 +150,10 @@ def into_fifos(
 
     def lane(order: Order) -> _Lane:
         return _Lane(
-            lambda: Inflow(policies, [order], window, _one(keeping, orders, order), on_outcome),
-            lambda ended: FifoWriter(folder / order.name, policies.open_timeout, ended, busy),
+            lambda: Inflow(policies, [order], window, _one(keeping, orders, order), decompress, on_outcome),
+            lambda ended: FifoWriter(
+                folder / (plain_name(order.name) if decompress else order.name), policies.open_timeout, ended, busy
+            ),
             halt.is_set,
         )
 
@@ -248,6 +252,7 @@ def run(
     spool: str | os.PathLike[str] | None = None,
     resume: bool = True,
     overwrite: bool = False,
+    decompress: bool = False,
     headers: Mapping[str, str] | None = None,
     allow_partial: bool = False,
     on_progress: OnProgress | None = None,
@@ -269,6 +274,7 @@ def run(
         spool: see `stream`; `resume` and `overwrite` are then as for `fetch`.
         resume: see there.
         overwrite: see there.
+        decompress: see `stream`; the pipes' names lose the ending that stands for it.
         headers: as for `fetch`.
         allow_partial: its exit code counts although it ended before it had read everything.
         on_progress: as for `fetch`.
@@ -289,7 +295,7 @@ def run(
     words, policies = arrange(command, len(orders)), settings or load()
     keeping = api.keep(orders, spool, policies, resume=resume, overwrite=overwrite)
     with ExitStack() as stack:
-        job = _Job(policies, keeping, allow_partial=allow_partial, on_outcome=on_outcome)
+        job = _Job(policies, keeping, decompress=decompress, allow_partial=allow_partial, on_outcome=on_outcome)
         stack.callback(job.close)
         if words is None:
             job.feed_input(orders, command)
@@ -303,9 +309,15 @@ class _Job:
     """A command and the lanes that feed it."""
 
     def __init__(
-        self, settings: Settings, keeping: Keeping | None, *, allow_partial: bool, on_outcome: OnOutcome | None
+        self,
+        settings: Settings,
+        keeping: Keeping | None,
+        *,
+        decompress: bool,
+        allow_partial: bool,
+        on_outcome: OnOutcome | None,
     ) -> None:
-        self._settings, self._keeping = settings, keeping
+        self._settings, self._keeping, self._decompress = settings, keeping, decompress
         self._allow_partial, self._on_outcome = allow_partial, on_outcome
         self._halt = threading.Event()
         self._lanes: list[_Lane] = []
@@ -316,7 +328,8 @@ class _Job:
 
     def feed_pipes(self, orders: Sequence[Order], words: Sequence[str], directory: Path) -> None:
         """Start the command on named pipes, which keep the files' names: tools go by how these end."""
-        paths = [_place(directory / str(number), order.name) for number, order in enumerate(orders, 1)]
+        names = [plain_name(order.name) if self._decompress else order.name for order in orders]
+        paths = [_place(directory / str(number), name) for number, name in enumerate(names, 1)]
         for order, path in zip(orders, paths, strict=True):
             kept = _one(self._keeping, orders, order)
             self._lane([order], partial(FifoWriter, path, math.inf), len(orders), kept)
@@ -337,7 +350,7 @@ class _Job:
 
     def _lane(self, orders: Sequence[Order], opening: Opening, lanes: int, keeping: Keeping | None) -> None:
         window = self._settings.window // lanes
-        begin = partial(Inflow, self._settings, orders, window, keeping, self._tell)
+        begin = partial(Inflow, self._settings, orders, window, keeping, self._decompress, self._tell)
         self._lanes.append(_Lane(begin, opening, self._halt.is_set))
 
     def _tell(self, name: str, outcome: FetchResult | HydraError) -> None:

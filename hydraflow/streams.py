@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydraflow import delivery, runtime
+from hydraflow.adapters.decoding import DecodedSource
 from hydraflow.adapters.pipes import Writer
 from hydraflow.adapters.sinks import Source, StreamSink
 from hydraflow.adapters.spool import Spool
+from hydraflow.core import urls
 from hydraflow.engine import Order
 from hydraflow.errors import ConfigurationError, HydraError
 from hydraflow.models import FetchResult
@@ -50,6 +52,7 @@ class Inflow:
         orders: what to bring, in order.
         window: bytes that may wait for the reader, in all; default: those of the settings.
         keeping: write files too, and read from them what is there already.
+        decompress: give what is in the files, which are compressed; see `adapters.decoding`.
         on_outcome: called with the name and the result of each transfer that has been read to its end.
 
     Attributes:
@@ -62,6 +65,7 @@ class Inflow:
         orders: Sequence[Order],
         window: int | None = None,
         keeping: Keeping | None = None,
+        decompress: bool = False,
         on_outcome: OnOutcome | None = None,
     ) -> None:
         if not orders:
@@ -70,7 +74,7 @@ class Inflow:
         self._count = len(orders)
         self._settings, self._on_outcome = settings, on_outcome
         self._waiting = deque(orders)
-        self._keeping = keeping
+        self._keeping, self._decompress = keeping, decompress
         self._capacity = (window or settings.window) // min(_AT_ONCE, len(orders))
         self._running: deque[tuple[Order, Source, runtime.Call[FetchResult]]] = deque()
         self._begin()
@@ -85,7 +89,7 @@ class Inflow:
     def _stream(self, order: Order) -> None:
         sink = StreamSink(self._capacity, order.start, order.stop)
         call = runtime.start(self._settings, lambda engine: delivery.to_reader(engine, order, sink))
-        self._running.append((order, sink, call))
+        self._append(order, sink, call)
 
     def _spool(self, order: Order, path: Path, how: Keeping) -> None:
         spool = Spool()
@@ -93,7 +97,12 @@ class Inflow:
             self._settings,
             lambda engine: delivery.to_both(engine, order, path, spool, resume=how.resume, overwrite=how.overwrite),
         )
-        self._running.append((order, spool, call))
+        self._append(order, spool, call)
+
+    def _append(self, order: Order, source: Source, call: runtime.Call[FetchResult]) -> None:
+        if self._decompress:
+            source = DecodedSource(source, urls.redact(order.url))
+        self._running.append((order, source, call))
 
     def take(self, most: int, timeout: float = _SLICE) -> memoryview | None:
         """The next bytes, at most `most`, good until `release`.
@@ -109,7 +118,10 @@ class Inflow:
             view = sink.take(most, timeout)
             if view and self._waiting and len(self._running) < _AT_ONCE:
                 self._begin()
-            if view or (view is not None and not call.done):
+            if view is not None:
+                if not view and call.done:
+                    call.wait()  # raises what ended it, if that has not come to the source
+                    continue
                 return view
             self.results.append(call.wait())
             self._running.popleft()
@@ -136,7 +148,7 @@ class Inflow:
     @property
     def broken(self) -> bool:
         """While bytes are taken and not released: the transfer that they are of has failed."""
-        return bool(self._running) and self._running[0][2].done
+        return bool(self._running) and self._running[0][2].done and not self._running[0][1].verified
 
     @property
     def verified(self) -> bool:

@@ -51,6 +51,7 @@ FLOORS = {
     "hydraflow.adapters.threads": 5,
     "hydraflow.adapters.sinks": 6,
     "hydraflow.adapters.transport": 6,
+    "hydraflow.adapters.decoding": 7,
     "hydraflow.adapters.pipes": 7,
     "hydraflow.adapters.spool": 7,
     "hydraflow.sources": 0,

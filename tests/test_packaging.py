@@ -23,6 +23,9 @@ FRONTS = {
     "hydraflow.snakemake": {"snakemake", "snakemake_interface_common", "snakemake_interface_storage_plugins"},
 }
 
+#: Modules of other extras, with what they may import where that is installed.
+OPTIONAL = {"hydraflow.adapters.decoding": {"isal", "backports", "compression"}}
+
 #: Parts of what is declared: their versions follow from it.
 PARTS = {"pydantic": "pydantic-settings", "pydantic-core": "pydantic-settings"}
 
@@ -46,7 +49,7 @@ def foreign(module: str) -> set[str]:
 def test_every_import_is_declared(module):
     front = next((name for name in FRONTS if module.startswith(name)), "")
     homes = importlib.metadata.packages_distributions()
-    wanted = {normal(homes[name][0]) for name in foreign(module) - FRONTS.get(front, set())}
+    wanted = {normal(homes[name][0]) for name in foreign(module) - FRONTS.get(front, OPTIONAL.get(module, set()))}
     assert {PARTS.get(name, name) for name in wanted} <= declared(PROJECT["project"]["dependencies"])
 
 
@@ -54,13 +57,17 @@ def test_every_import_is_declared(module):
 def test_every_front_has_an_extra(front):
     extras = PROJECT["project"]["optional-dependencies"]
     assert front in declared(extras[front])
-    assert f"hydraflow-io[{','.join(sorted(FRONTS)).replace('hydraflow.', '')}]" in extras["all"]
+    assert f"hydraflow-io[decompress,{','.join(sorted(FRONTS)).replace('hydraflow.', '')}]" in extras["all"]
+
+
+def test_decompression_has_an_extra():
+    assert declared(PROJECT["project"]["optional-dependencies"]["decompress"]) == {"isal", "backports-zstd"}
 
 
 def test_every_dependency_is_needed():
     used = set().union(*map(foreign, FLOORS))
     homes = importlib.metadata.packages_distributions()
-    needed = {normal(home) for name in used for home in homes[name]}
+    needed = {normal(home) for name in used for home in homes.get(name, [])}
     assert declared(PROJECT["project"]["dependencies"]) <= needed
 
 

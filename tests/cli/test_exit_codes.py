@@ -172,6 +172,8 @@ USAGE = [
     ["URL", "--fifo", "pipe", "-o", "d"],
     ["URL", "--fifo", "pipe", "--fifo-dir", "pipes"],
     ["URL", "--keep"],
+    ["URL", "--decompress"],
+    ["URL", "--stream", "--decompress", "--range", "0-5"],
     ["URL", "--range", "0-5"],
     ["URL", "--stream", "--keep", "--range", "0-5"],
     ["URL", "--stream", "--fifo-dir", "pipes"],

@@ -247,3 +247,16 @@ def test_a_reader_that_comes_very_late(hydraflow, origin, data):
     )  # fmt: skip
     assert ran.code == 0
     assert copy(hydraflow) == data
+
+
+def test_decompressed(hydraflow, origin):
+    lines = b"a line\n" * 200_000
+    urls = [origin.add(f"/{n}.txt.gz", gzip.compress(lines, 1)) for n in (1, 2)]
+    ran = hydraflow("run", "--decompress", "-q", *urls, "--", "sh", "-c", "p={1}; basename $p; cat $p {2} | wc -l")
+    assert (ran.code, ran.stdout.split()) == (0, [b"1.txt", b"400000"])
+    ran = hydraflow(*urls, "--stream", "--decompress")
+    assert (ran.code, ran.stdout) == (0, lines * 2)
+    cut = origin.add("/cut.gz", gzip.compress(lines, 1)[:-2])
+    ran = hydraflow("run", "--decompress", cut, "--", "sh", "-c", COPY)
+    assert ran.code == 5
+    assert not seen_the_end(hydraflow)
