@@ -129,6 +129,8 @@ class Inflow:
             if self._waiting and not self._running:
                 self._begin()
             self.tell(order.name, self.results[-1])
+            if self._running:
+                return memoryview(b"")
         return None
 
     def tell(self, name: str, outcome: FetchResult | HydraError) -> None:
@@ -178,9 +180,12 @@ def pour(flow: Inflow, writer: Writer, stopped: Callable[[], bool]) -> None:
         HydraError: what ended a transfer, or the reader's failure.
         CancelledError: `stopped()` is true.
     """
-    name = flow.name
+    name, ended = flow.name, 0
     try:
         while (view := flow.take(_PIECE)) is not None:
+            if len(flow.results) > ended:  # what comes next may fail, and this has not
+                ended = len(flow.results)
+                writer.flush()
             if view:
                 writer.write(view)
             else:

@@ -34,7 +34,15 @@ class Writer(Protocol):
     """Takes bytes in order."""
 
     def write(self, view: memoryview) -> None:
-        """Write all of `view`; returns early, with an error, when interrupted or when the reader is gone."""
+        """Write `view`, or keep a little of it for later; returns early when interrupted.
+
+        Raises:
+            SinkError: the reader is gone, or was never there.
+        """
+        ...
+
+    def flush(self) -> None:
+        """Write what was kept for later."""
         ...
 
     def check(self) -> None:
@@ -71,13 +79,13 @@ class _Pages:
             view = view[missing:]
             if len(self._rest) < _PAGE:
                 return
-            self.finish()
+            self.flush()
         whole = len(view) - len(view) % _PAGE
         if whole:
             self._put(view[:whole])
         self._rest += view[whole:]
 
-    def finish(self) -> None:
+    def flush(self) -> None:
         rest, self._rest = self._rest, bytearray()
         if rest:
             self._put(memoryview(rest))
@@ -122,8 +130,11 @@ class DescriptorWriter:
     def hold(self) -> int:
         return _open_again(self._fd)
 
+    def flush(self) -> None:
+        self._pages.flush()
+
     def finish(self) -> None:
-        self._pages.finish()
+        self._pages.flush()
 
     def close(self) -> None:
         if self._owned:
@@ -237,8 +248,11 @@ class FifoWriter:
             if self._made == (facts.st_dev, facts.st_ino):
                 self._path.unlink()
 
+    def flush(self) -> None:
+        self._pages.flush()
+
     def finish(self) -> None:
-        self._pages.finish()
+        self._pages.flush()
         if self._writer is not None or self._stopped():
             return
         # Nothing was written at all.

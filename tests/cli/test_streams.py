@@ -187,7 +187,7 @@ def test_two_pipes_read_in_step_and_in_turn(hydraflow, pair, data, reading):
     """In turn, the second one has its reader later than `open_timeout`; it is not given up while the first is read."""
     script = f"""
     hydraflow "$1" "$2" --fifo-dir pipes -b 1MB & until [ -p pipes/r2.fq ]; do sleep 0.05; done
-    (stat -c %a pipes pipes/r1.fq; {reading}) | (head -n 2; sleep 2; cat) > copy; wait $!
+    (stat -c %a pipes pipes/r1.fq; {reading}) | (read a; read b; echo $a; echo $b; sleep 2; cat) > copy; wait $!
     """
     ran = hydraflow.shell(
         script.replace("$1", "$R1").replace("$2", "$R2"), R1=pair[0], R2=pair[1], HYDRAFLOW_OPEN_TIMEOUT="1.5"
