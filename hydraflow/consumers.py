@@ -67,12 +67,13 @@ class _Lane:
     def _run(self) -> None:
         assert self._flow is not None
         try:
-            pour(self._flow, self.writer, self._halted)
+            try:
+                pour(self._flow, self.writer, self._halted)
+            finally:
+                self._verified = self._flow.verified
+                self._flow.close()
         except BaseException as error:  # noqa: BLE001 - looked at by whoever started it
-            self._verified = self._flow.verified
             self.error = error
-        finally:
-            self._flow.close()
 
     @property
     def busy(self) -> bool:
@@ -294,13 +295,14 @@ def run(
     orders = api.orders(urls, digest=digest, start=start, stop=stop, headers=headers, on_progress=on_progress)
     words, policies = arrange(command, len(orders)), settings or load()
     keeping = api.keep(orders, spool, policies, resume=resume, overwrite=overwrite)
+    job = _Job(policies, keeping, decompress=decompress, allow_partial=allow_partial, on_outcome=on_outcome)
     with ExitStack() as stack:
-        job = _Job(policies, keeping, decompress=decompress, allow_partial=allow_partial, on_outcome=on_outcome)
+        # Left in the other order: a command that finds its pipe gone may go on to what comes next.
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="hydraflow-"))
         stack.callback(job.close)
         if words is None:
             job.feed_input(orders, command)
         else:
-            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="hydraflow-"))
             job.feed_pipes(orders, words, Path(directory))
         return job.attend(stopped)
 

@@ -1216,7 +1216,9 @@ class TestPart:
         rig.feed(machine.Begun())
         assert rig.asks == [Ask(50, 70)]
         rig.feed(
-            machine.HeadReceived(rig.open[0][0], partial(50, 70, **{"content-md5": "ICy5YqxZB1uWSwcVLSNLcA=="}), 0.0)
+            machine.HeadReceived(
+                rig.open[0][0], partial(50, 70, **{"x-goog-hash": "md5=ICy5YqxZB1uWSwcVLSNLcA=="}), 0.0
+            )
         )
         assert rig.transfer.claim is None
         receive(rig)
