@@ -191,7 +191,8 @@ def _command(context: click.Context, /, **values: Any) -> None:
     """Fetch files over several connections, verify them, and stream them if asked.
 
     A file at its final name is whole and verified; an interrupted transfer goes on where it ended.  The URL may carry
-    what is known of the file: URL#sha256=HEX, URL#md5=HEX&size=N.
+    what is known of the file: URL#sha256=HEX, URL#md5=HEX&size=N.  `hydraflow run URL... -- COMMAND` feeds a command,
+    which never takes a broken stream for a whole one: see hydraflow run --help.
     """
     session: _Session = context.obj
     context.exit(_perform(_Options(**values), session))
