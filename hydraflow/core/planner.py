@@ -60,6 +60,7 @@ class Lease:
     answered: float | None = field(init=False, default=None)
     dropped: bool = field(init=False, default=False)
     _speed: float = field(init=False, default=0.0)
+    _latest: float = field(init=False, default=0.0)
     _seen: tuple[float, int] | None = field(init=False, default=None)
     _moved: float = field(init=False, default=0.0)
 
@@ -87,7 +88,8 @@ class Lease:
             self._moved = now
         if horizon is None or self.position < horizon:
             weight = 1.0 if self._seen is None else min(1.0, passed / _MEMORY)
-            self._speed += weight * ((self.position - position) / passed - self._speed)
+            self._latest = (self.position - position) / passed
+            self._speed += weight * (self._latest - self._speed)
         self._seen = now, self.position
 
     def pace(self, now: float, patience: float, latency: float) -> float | None:
@@ -96,7 +98,8 @@ class Lease:
             return None if now - self.since < max(patience, _LONG * latency) else 0.0
         if now - self.answered < patience / 2:
             return None
-        return self._speed if now - max(self._moved, self.answered) < patience else 0.0
+        # A connection that is young gets faster: what it was on average is behind it.
+        return max(self._speed, self._latest) if now - max(self._moved, self.answered) < patience else 0.0
 
 
 _LONG = 4  # so many times the usual latency has an answer to come
@@ -192,7 +195,7 @@ class Planner:
         share = self._missing.total // (2 * workers)
         worth = int(_WORTH * self._latency * self._rate)
         length = max(min(self._policy.smallest, self._wanted()), min(max(self._wanted(), worth), max(share, worth)))
-        return self._cut(now, length, horizon) or self._split(now, horizon)
+        return self._take_over(now, horizon) or self._cut(now, length, horizon) or self._split(now, horizon)
 
     def wants(self, horizon: int | None = None) -> bool:
         """There are bytes that nobody has been asked for, and room for them before `horizon`."""
@@ -230,7 +233,7 @@ class Planner:
     def _wanted(self) -> int:
         policy = self._policy
         if self._streams:  # somebody waits for the first of them
-            return max(policy.smallest // 4, int(self._rate * policy.seconds / 4)) if self._rate else policy.smallest
+            return max(policy.smallest // 4, int(self._rate * policy.seconds / 4))
         return max(policy.first, int(self._rate * policy.seconds) if self._rate else 2 * policy.first)
 
     def _cut(self, now: float, length: int, horizon: int | None = None) -> Lease | None:
@@ -263,6 +266,17 @@ class Planner:
         paces = [pace for lease in self.active if (pace := self._pace(lease, now))]
         return max(median(paces), self._rate) if paces else self._rate
 
+    def _take_over(self, now: float, horizon: int | None) -> Lease | None:
+        """In streams, part of the lease that the reader waits for, if that is late: it goes before what lies ahead."""
+        typical = self._typical(now)
+        if not (self._streams and self.active and typical):
+            return None
+        front = min(self.active, key=lambda lease: lease.position)
+        pace = self._pace(front, now)
+        if pace is None or front.remaining is None or front.remaining <= pace * self._patience():
+            return None
+        return self._halve(front, now, typical, horizon)
+
     def _split(self, now: float, horizon: int | None) -> Lease | None:
         """Take over the end of the running lease that would finish last, so that both finish together."""
         typical = self._typical(now)
@@ -293,6 +307,8 @@ class Planner:
         for lease in self.active:
             if lease.remaining is not None and (horizon is None or lease.position < horizon):
                 pace = self._pace(lease, now)
+                if pace is None and self._streams:
+                    continue  # its connection is not closed on suspicion
                 eta = lease.remaining / max(typical if pace is None else pace, 1.0)
                 if eta > latest:
                     slowest, latest = lease, eta

@@ -179,7 +179,7 @@ def test_a_lease_without_a_byte_says_nothing_of_the_rate():
 
 @pytest.mark.parametrize(
     ("largest", "rate", "length"),
-    [(50, None, 10), (50, 0.1, 2), (50, 4.0, 4), (50, 40.0, 40), (50, 1000.0, 50), (3, 1000.0, 10)],
+    [(50, None, 2), (50, 0.1, 2), (50, 4.0, 4), (50, 40.0, 40), (50, 1000.0, 50), (3, 1000.0, 10)],
 )
 def test_in_a_stream_leases_are_short_and_bounded_by_the_window(largest, rate, length):
     plan = planner(100_000, largest=largest)
@@ -344,6 +344,74 @@ def test_how_fast_a_lease_is_of_late():
     assert lease.pace(3.5, 0.5, 0.0) == 0.0  # silent for so long
     plan.observe(9.5, horizon=lease.position)  # the reader's turn
     assert lease.pace(9.5, 0.5, 0.0) == pytest.approx(12.0)
+
+
+def test_a_young_lease_is_as_fast_as_it_was_last():
+    """TCP begins slowly: who doubles with each round trip is no straggler, but one who slows down is not soon one."""
+    plan = planner(100_000)
+    lease = plan.next(0.0, 1)
+    lease.stop, lease.answered, paces = 100_000, 0.0, []
+    for step, count in enumerate((10, 20, 40, 80, 160, 160, 10), 1):
+        lease.position += count
+        plan.observe(0.2 * step)
+        paces.append(lease.pace(0.2 * step, 0.2, 0.0))
+    assert paces[:6] == pytest.approx([50, 100, 200, 400, 800, 800])
+    assert 150 < paces[6] < 800
+
+
+# Streams: the reader waits for the first byte that is not there.
+
+
+def streamed(*leases: tuple[int, int], rate: float = 5.0, size: int = 1000) -> Planner:
+    """The same as `busy`, for a stream, with bytes left that nobody has been asked for."""
+    plan = busy(rate, *leases)
+    plan._streams = True
+    plan._missing.add(200, size)
+    plan.size = size
+    return plan
+
+
+def test_the_first_lease_is_taken_over_before_what_lies_ahead():
+    plan = streamed((1, 100), (50, 100))  # 0.1/s with 99 to go
+    first = plan.next(10.0, 4)
+    assert span(first) == (1 + 2, 100)
+    check(plan)
+    assert span(plan.next(10.0, 4))[0] == 200  # what is left of it is too little for another one
+
+
+def test_a_lease_that_is_not_first_is_not_taken_over_while_there_is_more():
+    plan = streamed((99, 100), (1, 100))
+    assert plan.next(10.0, 4).start == 200
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"answered": 9.9},  # nothing can be said of it yet
+        {"stop": 5},  # it will be over soon
+    ],
+)
+def test_the_first_lease_is_left_alone(change):
+    plan = streamed((1, 5 if "stop" in change else 100), (50, 100))
+    for name, value in change.items():
+        setattr(plan.active[0], name, value)
+    plan.active[0]._speed = 9.0
+    assert plan.next(10.0, 4).start == 200
+
+
+def test_a_file_goes_ahead_first():
+    plan = streamed((1, 100), (50, 100))
+    plan._streams = False
+    assert plan.next(10.0, 4).start == 200
+
+
+def test_in_a_stream_no_connection_is_closed_on_suspicion():
+    """A split ends a connection before its time; what is new may be fast."""
+    plan = busy(10.0, (40, 100), (0, 1000), size=1100)
+    plan.active[1].answered = 9.9
+    assert plan.latest(10.0) is plan.active[1]
+    plan._streams = True
+    assert plan.latest(10.0) is plan.active[0]
 
 
 def late(got: int = 10, length: int = 20, rate: float = 5.0, size: int = 1000) -> Planner:

@@ -50,10 +50,9 @@ def test_as_fast_as_the_best_fixed_number():
     said += [f"{row[0]:.2f} of {row[3]} connections: {row[2]}" for row in sorted(rows, key=lambda row: row[0])[:10]]
     if "LINKS" in os.environ:
         sys.stdout.write("\n" + "\n".join(said) + "\n")
-    assert sum(ratio >= 0.9 for ratio in ratios) >= 0.9 * COUNT
-    assert ratios[1] >= 0.6
-    assert ratios[0] >= 0.4  # a reader who is nearly as fast as a long lossy path: half of the connections idle
-    assert refused <= 0.05 * requests
+    assert sum(ratio >= 0.9 for ratio in ratios) >= 0.95 * COUNT
+    assert ratios[0] >= 0.7
+    assert refused <= 0.02 * requests
 
 
 def _spread(ratios: list[float]) -> str:
@@ -89,26 +88,26 @@ def test_a_server_that_bears_four_gets_four(refusal):
 
 def test_stragglers_are_not_waited_for():
     outcomes = several(STRAGGLERS)
-    assert outcomes[-1].seconds <= 4.6
-    assert fmean(outcome.seconds for outcome in outcomes) <= 4.1
+    assert outcomes[-1].seconds <= 4.1
+    assert fmean(outcome.seconds for outcome in outcomes) <= 3.9
     assert max(outcome.received for outcome in outcomes) == STRAGGLERS.total
 
 
 def test_nothing_hangs_on_connections_that_fall_silent():
     outcomes = several(replace(CAPPED, stalls=0.2), 5)
-    assert outcomes[-1].seconds <= 6.0
+    assert outcomes[-1].seconds <= 4.2
 
 
 def test_a_stream_does_not_wait_for_stragglers():
     outcomes = several(replace(STRAGGLERS, rate=1250 * MB, reader=1000 * MB))
     assert fmean(outcome.seconds for outcome in outcomes) <= 4.0
-    assert outcomes[-1].seconds <= 4.6
+    assert outcomes[-1].seconds <= 4.2
 
 
 def test_a_reader_who_is_slow_needs_few_connections():
     outcome = play(Scenario("slow reader", (256 * MIB,), 125 * MB, 0.02, reader=10 * MB))
-    assert outcome.busy / outcome.seconds < 2.5
-    assert outcome.seconds < 27.5
+    assert outcome.busy / outcome.seconds < 1.5
+    assert outcome.seconds < 27.2
 
 
 @pytest.mark.parametrize("reader", [None, 1000 * MB])
@@ -185,7 +184,7 @@ NEAR = Scenario("near", (2048 * MIB,), 100 * MB, 0.02)
         (CAPPED, Bound.CEILING),
         (replace(CAPPED, bears=4), Bound.SERVER),
         (replace(NEAR, reader=20 * MB), Bound.READER),
-        (replace(NEAR, reader=1000 * MB, ceiling=64), Bound.LINK),
+        (replace(NEAR, reader=1000 * MB, ceiling=64, window=512 * MIB), Bound.LINK),
         (replace(STRAGGLERS, stragglers=0.5, slowness=0.02, reader=1000 * MB, sizes=(512 * MIB,)), Bound.CEILING),
         (replace(NEAR, limit=10 * MB, sizes=(256 * MIB,)), Bound.LIMIT_RATE),
     ],
