@@ -194,6 +194,7 @@ class Job:
         )
         self.number = number
         self.ended_at: float | None = None
+        self.fed_at = 0.0
         self.dispatch(machine.Begun())
 
     def dispatch(self, event: machine.Event) -> None:
@@ -227,7 +228,12 @@ class Job:
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of it. `samples` are (time, bytes received so far, requests that run, limit)."""
+    """What came of it. `samples` are (time, bytes received so far, requests that run, limit).
+
+    Attributes:
+        wasted: bytes that were on their way when their request was ended, at most.
+        starved: longest time that a stream's reader had to wait, once he had got the first byte.
+    """
 
     seconds: float
     requests: int = 0
@@ -236,6 +242,8 @@ class Outcome:
     received: int = 0
     peak: int = 0
     busy: float = 0.0  # request-seconds
+    wasted: float = 0.0
+    starved: float = 0.0
     samples: list[tuple[float, int, int, int]] = field(default_factory=list)
 
 
@@ -309,6 +317,9 @@ class Link:
         self.sent.append((self.now, len(self.busy)))
 
     def hang_up(self, lease: Lease) -> None:
+        for each in self.busy:
+            if each.lease is lease and each.state == "body" and each.silent_at >= self.now:
+                self.result.wasted += min(each.window * PACKET, each.cap * self._rtt(), each.ask.stop - lease.position)
         self.busy = [each for each in self.busy if each.lease is not lease]
 
     def _connect(self) -> Connection:
@@ -435,6 +446,8 @@ class Link:
         if self.throttle is not None:
             self.throttle.spend(count, self.now)
         if lease.position >= lease.stop:
+            if lease.position < ask.stop:
+                self.result.wasted += min(connection.window * PACKET, connection.cap * self._rtt())
             self._end(connection, reusable=lease.position in (ask.stop, job.size))
             job.dispatch(machine.LeaseEnded(lease))
 
@@ -444,6 +457,9 @@ class Link:
             if window is not None and window.head < window.ready:
                 window.consume(min(window.ready - window.head, int(self.scenario.reader * self.step)))
                 self._poked = True
+                job.fed_at = self.now
+            elif window is not None and 0 < window.head < job.size:
+                self.result.starved = max(self.result.starved, self.now - job.fed_at)
 
 
 def play(scenario: Scenario, limiter: Limiter | None = None, longest: float = 3000.0) -> Outcome:

@@ -104,6 +104,40 @@ def test_a_stream_does_not_wait_for_stragglers():
     assert outcomes[-1].seconds <= 4.2
 
 
+def tail(outcome: Outcome) -> float:
+    """Seconds at the end in which less than a quarter of the mean goodput came."""
+    mean, last = outcome.received / outcome.seconds, 0.0
+    for before, after in zip(outcome.samples, outcome.samples[2:], strict=False):
+        if after[1] - before[1] >= mean / 4 * (after[0] - before[0]):
+            last = after[0]
+    return outcome.seconds - last
+
+
+#: Links on which some connections are slower than the others, and how.
+UNEVEN = {
+    "a tenth": STRAGGLERS,
+    "many": replace(STRAGGLERS, stragglers=0.3),
+    "trickle": replace(STRAGGLERS, slowness=0.002),
+    "silent": replace(CAPPED, stalls=0.3),
+    "far": replace(STRAGGLERS, rtt=0.1),
+    "lossy": replace(LOSSY, ceiling=16, sizes=(128 * MIB,)),
+    "small": replace(STRAGGLERS, sizes=(32 * MIB,)),
+}
+
+
+@pytest.mark.parametrize("reader", [None, 1000 * MB], ids=["file", "stream"])
+@pytest.mark.parametrize("name", UNEVEN)
+def test_nothing_waits_for_a_straggler(name, reader):
+    """Neither the end of a file nor a stream's reader; and hardly a byte is asked for twice to that end."""
+    scenario = replace(UNEVEN[name], reader=reader)
+    outcomes = several(scenario, 5)
+    # The last is the time to notice, and for a new connection.
+    longest = max(0.5, 10 * scenario.rtt) + 0.15
+    assert max(map(tail, outcomes)) <= longest
+    assert max(outcome.starved for outcome in outcomes) <= longest
+    assert max(outcome.wasted / outcome.received for outcome in outcomes) <= 0.02
+
+
 def test_a_reader_who_is_slow_needs_few_connections():
     outcome = play(Scenario("slow reader", (256 * MIB,), 125 * MB, 0.02, reader=10 * MB))
     assert outcome.busy / outcome.seconds < 1.5
