@@ -1,0 +1,60 @@
+"""One connection in ten is ten times slower than the others, as with a server or a path that is worn out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hydraflow import settings as hydraflow_settings
+from hydraflow.api import stream
+from lab.data import random_file
+from lab.nginx import Nginx
+from tests.interop.conftest import MIB, _serving
+
+SIZE = 256 * MIB
+PACED = "map $connection $pace { ~0$ 500k; default 5m; }"
+
+#: Reads a stream with a window of 64 MiB in a process of its own, and tells what it took: seconds, and MiB at most.
+READ = """
+import json, resource, sys, time
+import hydraflow
+from hydraflow.settings import Settings
+begun = time.monotonic()
+with hydraflow.stream(sys.argv[1], settings=Settings(buffer=64 << 20)) as reader:
+    size = 0
+    while piece := reader.read(1 << 18):
+        size += len(piece)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps({"size": size, "seconds": time.monotonic() - begun, "peak": peak}))
+"""
+
+
+@pytest.fixture(scope="module")
+def nginx(tmp_path_factory):
+    root = tmp_path_factory.mktemp("stragglers")
+    random_file(root / "x.bin", SIZE, seed=1)
+    yield from _serving(lambda: Nginx(root, http_directives=PACED, server_directives="limit_rate $pace;"))
+
+
+def test_a_stream_does_not_wait_for_them(nginx):
+    """Of 16 connections with 5 MB/s each: 3.4 s without stragglers; a fixed window of 1 MiB pieces took 9.5 s."""
+    ran = subprocess.run([sys.executable, "-c", READ, f"{nginx.url}/x.bin"], capture_output=True, text=True, check=True)
+    told = json.loads(ran.stdout)
+    assert told["size"] == SIZE
+    assert told["seconds"] <= 6.0  # 3 on a machine with nothing else to do
+    assert told["peak"] <= 64 + 60
+
+
+def test_a_reader_who_is_slow_has_no_more_than_his_window_fetched(nginx):
+    settings, before = hydraflow_settings.load(buffer=16 * MIB), nginx.bytes_sent()
+    with stream(f"{nginx.url}/x.bin", settings=settings) as reader:
+        for _ in range(20):
+            assert len(reader.read(MIB // 2)) > 0
+            time.sleep(0.05)
+        sent = nginx.bytes_sent() - before
+    # What he has had, what his window holds, and what the sockets of the connections that still run do.
+    assert sent <= 10 * MIB + 16 * MIB + 8 * MIB
