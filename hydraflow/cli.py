@@ -279,24 +279,36 @@ def _perform(options: _Options, session: _Session) -> int:
         reporter.close()
 
 
+#: Options of which one can be given.
+_EXCLUSIVE = (("--quiet", "--verbose"), ("--stream", "--fifo", "--fifo-dir"), ("--range", "--decompress"))
+#: Options that mean something for streams only.
+_STREAMING = {
+    "--keep": "Leave it out: files are kept anyway.",
+    "--range": "Add --stream, and write it where you like.",
+    "--decompress": "Add --stream, and write it where you like.",
+}
+
+
 def _check(options: _Options) -> None:
     """Refuse what cannot be meant."""
-    if options.quiet and options.verbose:
-        raise ConfigurationError("--quiet and --verbose exclude each other")
-    given = [("--stream", options.stream), ("--fifo", options.fifo), ("--fifo-dir", options.fifo_dir)]
-    if len(ways := [name for name, value in given if value]) > 1:
-        raise ConfigurationError(f"{ways[0]} and {ways[1]} exclude each other")
-    if options.json and options.stream:
-        raise ConfigurationError("--json and --stream both need standard output")
-    if options.keep and not options.streaming:
-        raise ConfigurationError("--keep is for streams", hint="Leave it out: files are kept anyway.")
+
+    def given(name: str) -> bool:
+        return getattr(options, name[2:].replace("-", "_")) not in (None, False)
+
+    for group in _EXCLUSIVE:
+        if len(ways := [name for name in group if given(name)]) > 1:
+            raise ConfigurationError(f"{ways[0]} and {ways[1]} exclude each other")
+    for name, hint in _STREAMING.items():
+        if given(name) and not options.streaming:
+            raise ConfigurationError(f"{name} is for streams", hint=hint)
     if options.streaming and options.output is not None and not options.keep:
         raise ConfigurationError("--output has no meaning for a stream that leaves nothing on disk", hint="Add --keep.")
-    for name, value in (("--range", options.range), ("--decompress", options.decompress)):
-        if value not in (None, False) and not options.streaming:
-            raise ConfigurationError(f"{name} is for streams", hint="Add --stream, and write it where you like.")
-    if options.range is not None and options.decompress:
-        raise ConfigurationError("a part of a compressed file cannot be decompressed")
+    _check_output(options)
+
+
+def _check_output(options: _Options) -> None:
+    if options.json and options.stream:
+        raise ConfigurationError("--json and --stream both need standard output")
     if (options.stream or options.json) and sys.stdout is None:
         raise ConfigurationError("standard output is closed")
     if options.stream and sys.stdout.isatty():
