@@ -40,14 +40,14 @@ def test_the_rate_is_kept(rate, readers):
     assert received(taken, 0.0, 10.0) == pytest.approx(10 * rate, rel=0.05)
 
 
-@given(st.sampled_from([1, 2, 16, 128]), st.floats(1e4, 1e9), st.lists(st.floats(0.0, 3.0), max_size=4))
-@settings(deadline=None, max_examples=30)
+@given(st.sampled_from([1, 2, 16]), st.floats(1e4, 1e9), st.lists(st.floats(0.0, 3.0), max_size=4))
+@settings(deadline=None, max_examples=15)
 def test_no_burst_is_worth_more_than_a_quarter_of_a_second(readers, rate, rests):
     throttle, taken, begun = Throttle(rate), [], 0.0
     for rest in (*rests, 0.0):
         taken += greedy(throttle, readers, 0.5, since=begun)
         begun += 0.6 + rest
-    for start in (0.0, *(at for at, _ in taken[::7])):
+    for start in (0.0, *(at for at, _ in taken[:: 1 + len(taken) // 50])):
         for span in (0.01, 0.2, 1.0):
             assert received(taken, start, start + span) <= rate * (span + 0.25) + 2 * readers
 
