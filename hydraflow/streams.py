@@ -72,6 +72,7 @@ class Inflow:
             raise ConfigurationError("no URL is given")
         self.results: list[FetchResult] = []
         self._count = len(orders)
+        self._lent = False
         self._settings, self._on_outcome = settings, on_outcome
         self._waiting = deque(orders)
         self._keeping, self._decompress = keeping, decompress
@@ -113,6 +114,7 @@ class Inflow:
         Raises:
             HydraError: what ended a transfer.
         """
+        self._lent = False
         while self._running:
             order, sink, call = self._running[0]
             view = sink.take(most, timeout)
@@ -122,6 +124,7 @@ class Inflow:
                 if not view and call.done:
                     call.wait()  # raises what ended it, if that has not come to the source
                     continue
+                self._lent = bool(view)
                 return view
             self.results.append(call.wait())
             self._running.popleft()
@@ -150,7 +153,7 @@ class Inflow:
     @property
     def broken(self) -> bool:
         """While bytes are taken and not released: the transfer that they are of has failed."""
-        return bool(self._running) and self._running[0][2].done and not self._running[0][1].verified
+        return self._lent and self._running[0][2].done and not self._running[0][1].verified
 
     @property
     def verified(self) -> bool:

@@ -51,12 +51,14 @@ def left(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir()) if directory.exists() else []
 
 
-def begun(url, directory, settings, count: int = 5 * MIB) -> bytes:
-    """A reader that goes away early."""
+def begun(origin, url, directory, settings, count: int = 5 * MIB) -> bytes:
+    """A reader that goes away early, while half of a second's bytes are to come."""
+    origin.when().slow(2 * MIB)
     with stream(url, spool=directory / "x.bin", settings=settings) as opened:
         got = opened.read(1)
         while len(got) < count:
             got += opened.read(count - len(got))
+    origin.rules.clear()
     return got
 
 
@@ -84,7 +86,7 @@ def test_through_breaks_and_a_server_without_ranges(origin, url, settings, direc
 
 
 def test_a_second_run_begins_with_what_is_on_disk(origin, url, settings, directory):
-    assert begun(url, directory, settings) == DATA[: 5 * MIB]
+    assert begun(origin, url, directory, settings) == DATA[: 5 * MIB]
     assert left(directory) == [".x.bin.hydra"]
     origin.ledger.clear()
     with stream(url, spool=directory / "x.bin", settings=settings) as opened:
@@ -96,7 +98,7 @@ def test_a_second_run_begins_with_what_is_on_disk(origin, url, settings, directo
 
 
 def test_a_fetch_goes_on_from_a_stream_and_a_stream_from_a_fetch(origin, url, settings, directory):
-    begun(url, directory, settings)
+    begun(origin, url, directory, settings)
     assert fetch(url, directory / "x.bin", settings=settings).outcome is Outcome.RESUMED
     origin.ledger.clear()
     with stream(url + "#md5=" + hashlib.md5(DATA).hexdigest(), spool=directory / "x.bin", settings=settings) as opened:
@@ -152,7 +154,7 @@ def files_open(directory: Path) -> list[str]:
 
 class TestVersions:
     def test_the_file_changed_between_two_runs(self, origin, url, settings, directory):
-        begun(url, directory, settings)
+        begun(origin, url, directory, settings)
         other = noise(9 * MIB, 2)
         origin.add("/x.bin", other, etag='"v2"')
         with stream(url, spool=directory / "x.bin", settings=settings) as opened:
