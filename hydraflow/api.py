@@ -51,6 +51,7 @@ def fetch(
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
+    mirrors: Iterable[str] = (),
     headers: Mapping[str, str] | None = None,
     resume: bool = True,
     overwrite: bool = False,
@@ -63,11 +64,12 @@ def fetch(
     checks it (`ALREADY_PRESENT`), or takes over should it end early.
 
     Args:
-        url: http or https; `#sha256=HEX`, `#md5=HEX` and `#size=N` may stand behind it.
+        url: http or https; `#sha256=HEX`, `#md5=HEX`, `#size=N` and `#mirror=URL` may stand behind it, joined by `&`.
         dest: a file; or a directory, if it exists as one or ends with a slash, for the URL's own file name in it.
             Default: the directory of the settings (`download/`).
         digest: `ALGORITHM:HEX` that the file must have.
         size: bytes that the file must have.
+        mirrors: other URLs of the same file, used beside the first or in its stead; `#mirror=URL` names one, too.
         headers: added to every request to this origin, never sent to another one.
         resume: go on from the checkpoint of an earlier run.
         overwrite: replace another file at `dest`.
@@ -83,7 +85,7 @@ def fetch(
         HydraError: the member of the tree in `hydraflow.errors` says what went wrong; nothing is left at `dest`.
     """
     settings = settings or load()
-    order = _order(url, digest, size, headers, on_progress)
+    order = _order(url, digest, size, headers, on_progress, mirrors)
     path = _destination(order, dest, settings)
     return runtime.start(settings, _filing(order, path, resume=resume, overwrite=overwrite)).wait()
 
@@ -94,6 +96,7 @@ async def afetch(
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
+    mirrors: Iterable[str] = (),
     headers: Mapping[str, str] | None = None,
     resume: bool = True,
     overwrite: bool = False,
@@ -102,7 +105,7 @@ async def afetch(
 ) -> FetchResult:
     """The same as `fetch`, awaitable; cancelling it flushes the checkpoint first."""
     settings = settings or load()
-    order = _order(url, digest, size, headers, on_progress)
+    order = _order(url, digest, size, headers, on_progress, mirrors)
     path = _destination(order, dest, settings)
     return await runtime.start(settings, _filing(order, path, resume=resume, overwrite=overwrite)).join()
 
@@ -239,6 +242,7 @@ def stream(
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
+    mirrors: Iterable[str] = (),
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     settings: Settings | None = None,
@@ -247,7 +251,7 @@ def stream(
 
     Use it in a `with` statement; leaving early ends the transfer.  For the arguments and errors see `fetch`.
     """
-    return _open_stream(settings or load(), _order(url, digest, size, headers, on_progress))
+    return _open_stream(settings or load(), _order(url, digest, size, headers, on_progress, mirrors))
 
 
 @contextmanager
@@ -264,12 +268,13 @@ def astream(
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
+    mirrors: Iterable[str] = (),
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     settings: Settings | None = None,
 ) -> AbstractAsyncContextManager[AsyncByteStream]:
     """The same as `stream`, for `async with` and `async for`."""
-    return _aopen_stream(settings or load(), _order(url, digest, size, headers, on_progress))
+    return _aopen_stream(settings or load(), _order(url, digest, size, headers, on_progress, mirrors))
 
 
 @asynccontextmanager
@@ -290,6 +295,7 @@ def pipe(
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
+    mirrors: Iterable[str] = (),
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     settings: Settings | None = None,
@@ -303,7 +309,7 @@ def pipe(
         NoReaderError: nobody opened the named pipe in time.
         HydraError: see `fetch`.
     """
-    return _pipe(settings or load(), _order(url, digest, size, headers, on_progress), target, lambda: False)
+    return _pipe(settings or load(), _order(url, digest, size, headers, on_progress, mirrors), target, lambda: False)
 
 
 async def apipe(
@@ -312,12 +318,13 @@ async def apipe(
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
+    mirrors: Iterable[str] = (),
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     settings: Settings | None = None,
 ) -> FetchResult:
     """The same as `pipe`, awaitable."""
-    order = _order(url, digest, size, headers, on_progress)
+    order = _order(url, digest, size, headers, on_progress, mirrors)
     policies, stopped = settings or load(), threading.Event()
     return await runtime.in_thread(lambda: _pipe(policies, order, target, stopped.is_set), stopped.set)
 
@@ -465,6 +472,7 @@ def _many(
     settings: Settings,
     *,
     digest: str | Digest | None = None,
+    mirrors: Iterable[str] = (),
     headers: Mapping[str, str] | None = None,
     resume: bool = True,
     overwrite: bool = False,
@@ -472,7 +480,12 @@ def _many(
     on_outcome: OnOutcome | None = None,
 ) -> runtime.Call[list[FetchResult | HydraError]]:
     directory = Path(dest_dir) if dest_dir is not None else settings.output
-    orders = [_order(url, digest, None, headers, on_progress) for url in urls]
+    others = tuple(mirrors)
+    orders = [_order(url, digest, None, headers, on_progress, others) for url in urls]
+    if others and len(orders) > 1:
+        raise ConfigurationError(
+            "mirrors are of one URL, and there are several", hint="Put #mirror=URL behind each of them."
+        )
     _check_names(orders)
 
     async def work(engine: Engine) -> list[FetchResult | HydraError]:
@@ -510,6 +523,7 @@ def _order(
     size: int | None,
     headers: Mapping[str, str] | None,
     on_progress: OnProgress | None,
+    mirrors: Iterable[str] = (),
 ) -> Order:
     target = urls.parse(url)
     claim = None
@@ -524,7 +538,15 @@ def _order(
         size=target.size if size is None else size,
         headers=_checked_headers(headers or {}),
         on_progress=on_progress,
+        mirrors=_mirrors(target, mirrors),
     )
+
+
+def _mirrors(target: urls.Target, given: Iterable[str]) -> tuple[str, ...]:
+    """Every other URL once, in the caller's order, those of the fragment last."""
+    named = [*given, *(value for name, value in target.options if name == "mirror")]
+    parsed = dict.fromkeys(urls.parse(mirror).url for mirror in named)
+    return tuple(url for url in parsed if url != target.url)
 
 
 def _digest(value: str | Digest) -> Digest:

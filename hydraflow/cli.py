@@ -92,6 +92,7 @@ class _Options:
     buffer: str | None
     max_wait: str | None
     json: bool
+    mirror: tuple[str, ...]
     header: tuple[str, ...]
     no_resume: bool
     overwrite: bool
@@ -133,6 +134,7 @@ class _Options:
     help="Patience without a new byte: 90, 10m, 2h; 0 gives up at the first failure.  [HYDRAFLOW_MAX_WAIT, or 15m]",
 )
 @click.option("--json", is_flag=True, help="One JSON line per file on standard output.")
+@click.option("--mirror", multiple=True, metavar="URL", help="Another URL of the same file (may be repeated).")
 @click.option("--header", multiple=True, metavar="'NAME: VALUE'", help="Add a request header (may be repeated).")
 @click.option("--no-resume", is_flag=True, help="Throw away what an earlier run left, and begin anew.")
 @click.option("--overwrite", is_flag=True, help="Replace another file at the destination.")
@@ -142,7 +144,7 @@ def _command(context: click.Context, /, **values: Any) -> None:
     """Fetch files over several connections, verify them, and stream them if asked.
 
     A file at its final name is whole and verified; an interrupted transfer goes on where it ended.  The URL may carry
-    what is known of the file: URL#sha256=HEX, URL#md5=HEX&size=N.
+    what is known of the file: URL#sha256=HEX, URL#md5=HEX&size=N, URL#mirror=URL2.
     """
     session: _Session = context.obj
     context.exit(_perform(_Options(**values), session))
@@ -182,6 +184,8 @@ def _check(options: _Options) -> None:
         raise ConfigurationError(
             "a named pipe takes one URL", hint="Start one command for each, or use --stream to have one after another."
         )
+    if options.mirror and len(options.urls) > 1:
+        raise ConfigurationError("--mirror is of one URL, and there are several", hint="Put #mirror=URL behind each.")
     if (options.stream or options.json) and sys.stdout is None:
         raise ConfigurationError("standard output is closed")
     if options.stream and sys.stdout.isatty():
@@ -245,6 +249,7 @@ class _Task:
                 self.options.urls,
                 self.settings.output,
                 digest=self.digest,
+                mirrors=self.options.mirror,
                 headers=self.headers,
                 resume=not self.options.no_resume,
                 overwrite=self.options.overwrite,
@@ -274,6 +279,7 @@ class _Task:
                     url,
                     _STDOUT if fifo is None else fifo,
                     digest=self.digest,
+                    mirrors=self.options.mirror,
                     headers=self.headers,
                     on_progress=self.reporter.update,
                     settings=self.settings,

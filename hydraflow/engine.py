@@ -57,6 +57,7 @@ class Order:
     headers: Mapping[str, str] = field(default_factory=dict)
     on_progress: Callable[[Progress], None] | None = None
     largest_lease: int | None = None
+    mirrors: tuple[str, ...] = ()
 
 
 class Clock:
@@ -195,7 +196,10 @@ class Job:
         self._settings = engine.settings
         self._order = order
         self._sink = sink
-        self._route = Route(order.url, order.headers)
+        # The caller's headers are for the origin that he named them for.
+        home = urls.origin(order.url)
+        self._routes = [Route(order.url, order.headers)]
+        self._routes += [Route(url, order.headers if urls.origin(url) == home else {}) for url in order.mirrors]
         self._shown = urls.redact(order.url)
         self._planner = Planner(LeasePolicy(), largest=order.largest_lease)
         self._begun = time.monotonic()
@@ -207,6 +211,7 @@ class Job:
             restartable=sink.restartable,
             horizon=sink.horizon,
             now=engine.clock.now(),
+            mirrors=[(urls.redact(url), engine.limiter(url)) for url in order.mirrors],
         )
         self._turn = asyncio.Lock()
         self._workers: dict[Lease, asyncio.Task[None]] = {}
@@ -321,9 +326,10 @@ class Job:
             self._engine.poke()
 
     async def _fetch(self, lease: Lease, ask: Ask) -> Event:
+        route = self._routes[lease.source]
         try:
-            async with self._engine.transport.open(self._route, ask) as response:
-                claims = await self._more_claims(response)
+            async with self._engine.transport.open(route, ask) as response:
+                claims = await self._more_claims(route, response)
                 await self._dispatch(machine.HeadReceived(lease, response.head, time.time(), claims))
                 if not lease.dropped:
                     await self._receive(lease, ask, response)
@@ -352,13 +358,13 @@ class Job:
         if lease.position in (ask.stop, self._planner.size):
             await _end(response)
 
-    async def _more_claims(self, response: Response) -> tuple[Claim, ...]:
+    async def _more_claims(self, route: Route, response: Response) -> tuple[Claim, ...]:
         """A partial answer's Content-MD5 may be the part's: ask by HEAD what the whole file's is."""
         head, order = response.head, self._order
         if self._transfer.resource is not None or order.claim is not None or not headers.ambiguous_md5(head):
             return ()
         try:
-            opened = self._engine.transport.open(self._route, Ask(), "HEAD")
+            opened = self._engine.transport.open(route, Ask(), "HEAD")
             async with opened as whole:
                 same = headers.same_version(headers.validator(head), headers.validator(whole.head))
                 return headers.claims(whole.head) if whole.head.status == 200 and same else ()

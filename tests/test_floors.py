@@ -28,6 +28,7 @@ FLOORS = {
     "hydraflow.core.integrity": 2,
     "hydraflow.core.journal": 2,
     "hydraflow.core.planner": 2,
+    "hydraflow.core.sources": 2,
     "hydraflow.core.reorder": 2,
     "hydraflow.core.responses": 2,
     "hydraflow.core.transfer": 3,

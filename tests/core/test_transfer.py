@@ -673,8 +673,8 @@ def test_requests_that_were_under_way_together_fail_together():
     for now in (1.0, 1.1, 1.2, 1.3):
         rig.now = now
         rig.fail()
-    assert rig.transfer._attempts == 1
-    assert rig.transfer._resting == [1.5, 1.6, 1.7, 1.8]
+    assert rig.transfer.sources[0].attempts == 1
+    assert rig.transfer.sources[0].resting == [1.5, 1.6, 1.7, 1.8]
 
 
 def test_failures_that_come_one_after_the_other_are_counted():
@@ -687,7 +687,7 @@ def test_failures_that_come_one_after_the_other_are_counted():
     rig.fail()  # this one was under way when the first failed
     rig.now = 3.0
     rig.fail()  # this one was not
-    assert rig.transfer._attempts == 2
+    assert rig.transfer.sources[0].attempts == 2
 
 
 def test_after_a_new_byte_any_failure_is_a_first_one():
@@ -695,7 +695,7 @@ def test_after_a_new_byte_any_failure_is_a_first_one():
     rig.now = 1.0
     rig.fail()
     rig.receive(1).after(0.1).fail()
-    assert (rig.transfer._attempts, rig.transfer.retries) == (1, 2)
+    assert (rig.transfer.sources[0].attempts, rig.transfer.retries) == (1, 2)
 
 
 def test_patience_begins_anew_with_each_byte_of_a_long_answer():
