@@ -154,7 +154,7 @@ def _tried(source: Source) -> bool:
 
 
 def _rank(source: Source) -> tuple[bool, float, int]:
-    return source.standing is Standing.ADMITTED, -(source.pace or float("inf")), source.index
+    return source.standing is Standing.ADMITTED, -(float("inf") if source.pace is None else source.pace), source.index
 
 
 def slowest(sources: Sequence[Source], measured: Sequence[Source]) -> Source | None:

@@ -69,6 +69,7 @@ _TRAILING, _HOPELESS = 4, 8  # so many times slower than others: when all wait f
 #: Seconds for which the first answer is waited for while another source could be asked: where a digest will tell
 #: whether its bytes are the right ones, and where not.
 _SILENT, _SILENT_UNPROVED = 1.0, 5.0
+_TRIES = 3  # requests for the first answer after which a source is asked whose bytes nothing will prove
 #: Seconds in which a failure of one kind is told once; the same after so many in a row.
 _SAID, _SAID_OFTEN, _OFTEN = 0.1, 10.0, 3
 
@@ -616,18 +617,23 @@ class Transfer:
         suspects, self._suspects = self._suspects, []
         return [Notice(f"{' or '.join(each.url for each in suspects)} gave wrong bytes")] if suspects else []
 
+    @property
+    def _proved_in_the_end(self) -> bool:
+        """Whoever answers first may say what the file is: the caller's digest will tell before anybody has a byte."""
+        return self._terms.claim is not None and self._horizon() is None
+
     def _pass_over(self, now: float) -> list[Command]:
         """Ask another source for the first answer, where one has been silent for long."""
         if not self._several or self.state is not State.PROBING or not self.planner.active:
             return []
         lease = self.planner.active[0]
         source = self._of(lease)
-        checked = self._terms.claim is not None and self._horizon() is None
-        longest = (_SILENT if checked else _SILENT_UNPROVED) * 2.0**source.silences
+        proved = self._proved_in_the_end
+        longest = (_SILENT if proved else _SILENT_UNPROVED) * 2.0**source.silences
         others = any(each.usable and each is not source for each in self.sources)
         if now - lease.since < longest or not others:
             return []
-        source.silences += 1
+        source.silences += 1 if proved else _TRIES
         self._release(lease, now)
         return [Drop(lease), Notice(f"{source.url} has not answered for {longest:.0f} s; asking another source")]
 
@@ -859,6 +865,9 @@ class Transfer:
             return None
         fetching = self.resource is not None
         usable = [self._lead] if self._alone and fetching else [each for each in self.sources if each.usable]
+        first = self.sources[0]
+        if not fetching and not self._proved_in_the_end and first.attempts + first.silences < _TRIES:
+            usable = [first] if first.usable else usable
         left = [each for each in usable if each not in spent]
         if len(usable) == 1 and (not fetching or usable[0].standing is Standing.ADMITTED):
             return next((each for each in left if len(self.planner.active) + len(each.resting) < most), None)

@@ -77,6 +77,7 @@ class Rig:
             restartable=lambda: not self.given,
             horizon=lambda: self.horizon,
             now=0.0,
+            mirrors=[(f"http://m{index}/x", Open(threads)) for index in range(1, options.get("mirrors", 0) + 1)],
         )
         self.failed: machine.Fail | None = None
 
@@ -87,7 +88,7 @@ class Rig:
             match command:
                 case machine.Open(lease, ask):
                     self.open.append((lease, ask))
-                    self.did.append(f"open {ask.start}-{ask.stop}")
+                    self.did.append(f"open {ask.start}-{ask.stop}" + (f" of {lease.source}" if lease.source else ""))
                 case machine.Drop(lease):
                     lease.dropped = True
                     self.open = [each for each in self.open if each[0] is not lease]
