@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Evidence", "Source", "Standing", "compare", "pick", "slowest"]
 
 _FAR = 8  # a source so many times slower than another one is no help
-_LONGEST_REST = 6  # doublings of the seconds for which a slow source is left out
+_REST, _LONGEST_REST = 5.0, 4  # seconds for which a slow source is left out, and how often they double
 
 
 class Standing(enum.Enum):
@@ -78,6 +78,7 @@ class Source:
     attempts: int = 0
     broken: int = 0
     silences: int = 0
+    setbacks: int = 0
     failed_at: float = 0.0
     told: tuple[FailureKind, float] | None = None
     pace: float | None = None
@@ -89,6 +90,11 @@ class Source:
     def usable(self) -> bool:
         """It can be asked, or will be after a rest."""
         return self.standing in (Standing.UNKNOWN, Standing.ADMITTED)
+
+    @property
+    def reluctance(self) -> int:
+        """How often it has failed, kept silent, or broken off what could not be taken up again."""
+        return self.attempts + self.silences + self.setbacks
 
     def forget(self) -> None:
         """Everything begins anew: what it has given is gone, and nobody knows any more what the right file is."""
@@ -104,8 +110,8 @@ class Source:
 
     def put_off(self, now: float) -> None:
         """It is far slower than another one: it is left out for some seconds, longer each time."""
+        self.slow_until = now + _REST * 2.0 ** min(self.slow, _LONGEST_REST)
         self.slow += 1
-        self.slow_until = now + 2.0 ** min(self.slow, _LONGEST_REST)
 
 
 def compare(
@@ -142,7 +148,7 @@ def pick(sources: Sequence[Source], running: Sequence[int], now: float, *, lead:
     """
     awake = [each for each in sources if each.usable and not each.resting]
     if lead is None:  # who has kept nobody waiting, in the order of the caller
-        return min(awake, key=lambda each: (each.attempts + each.silences, each.index), default=None)
+        return min(awake, key=lambda each: (each.reluctance, each.index), default=None)
     quick = [each for each in awake if now >= each.slow_until] or awake
     # One request tells what a source is worth; the lead is taken at its word.
     open_ = [each for each in quick if not running[each.index] or (_tried(each) or each is lead)]

@@ -481,6 +481,10 @@ class Transfer:
 
     # ── other sources ────────────────────────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def _most_restarts(self) -> int:
+        return self._terms.retry.restarts * len(self.sources)
+
     def _of(self, lease: Lease) -> Source:
         return self.sources[lease.source]
 
@@ -554,11 +558,11 @@ class Transfer:
         source.standing, source.reason = Standing.ASIDE, reason
         return [Notice(f"{source.url} is left out: {reason}"), *self._go_on_without(source, now)]
 
-    def _lose(self, source: Source, error: HydraError, now: float) -> list[Command]:
+    def _lose(self, source: Source, error: HydraError, now: float, *, keep: bool = True) -> list[Command]:
         """A source is of no use any more; so is the transfer, if it was the last one."""
         source.standing, source.error = Standing.FAILED, error
         if not self._several:
-            return self._fail(error, keep=True)
+            return self._fail(error, keep=keep)
         return [Notice(f"{source.url} is given up: {error}"), *self._go_on_without(source, now)]
 
     def _go_on_without(self, source: Source, now: float) -> list[Command]:
@@ -569,7 +573,7 @@ class Transfer:
         usable = any(each.usable for each in others)
         if usable and self.resumable and not (self._alone and self.resource is not None):
             return [*commands, *self._schedule(Ticked(), now)]
-        if not others or self.restarts >= self._terms.retry.restarts or not self._restartable():
+        if not others or self.restarts >= self._most_restarts or not self._restartable():
             return [*commands, *self._fail(self._verdict(), keep=self.resumable and self.state is not State.VERIFYING)]
         self.restarts += self.planner.done > 0
         self._whole = False  # that was about another server
@@ -711,8 +715,9 @@ class Transfer:
         told = self._tell(source, failure, decision, now)
         if self.resumable:
             return [*told, *self._schedule(event, now)]
-        if self.restarts >= self._terms.retry.restarts or not self._restartable():
-            return self._fail(retry.error_for(failure, source.attempts, source.url), keep=False)
+        if self.restarts >= self._most_restarts or not self._restartable():
+            return self._lose(source, retry.error_for(failure, source.attempts, source.url), now, keep=False)
+        source.setbacks += 1
         self.restarts += self.planner.done > 0
         return [*told, *self._anew(now)]
 
@@ -751,7 +756,7 @@ class Transfer:
     def _changed(self, lease: Lease, what: str, now: float) -> list[Command]:
         known, source = self._identity, self._of(lease)
         was = str(self.resource.validator if self.resource else known.validator if known else "unknown")
-        if self.restarts < self._terms.retry.restarts and self._restartable():
+        if self.restarts < self._most_restarts and self._restartable():
             return self._anew_as_changed(source, was, what, now)
         if self._doubts < _DOUBTS:
             self._doubts += 1
@@ -866,7 +871,7 @@ class Transfer:
         fetching = self.resource is not None
         usable = [self._lead] if self._alone and fetching else [each for each in self.sources if each.usable]
         first = self.sources[0]
-        if not fetching and not self._proved_in_the_end and first.attempts + first.silences < _TRIES:
+        if not fetching and not self._proved_in_the_end and first.reluctance < _TRIES:
             usable = [first] if first.usable else usable
         left = [each for each in usable if each not in spent]
         if len(usable) == 1 and (not fetching or usable[0].standing is Standing.ADMITTED):

@@ -76,9 +76,9 @@ def test_a_new_source_gets_one_request_then_the_fastest_gets_them():
     lead.pace = 4.0
     assert sources.pick(every, [1, 1, 1], 0.0, lead=lead) is third
     third.put_off(0.0)
-    assert sources.pick(every, [1, 1, 1], 1.9, lead=lead) is lead
-    assert sources.pick([third], [1, 1, 1], 1.9, lead=lead) is third, "better slow than not at all"
-    assert sources.pick(every, [1, 1, 1], 2.1, lead=lead) is third
+    assert sources.pick(every, [1, 1, 1], 4.9, lead=lead) is lead
+    assert sources.pick([third], [1, 1, 1], 4.9, lead=lead) is third, "better slow than not at all"
+    assert sources.pick(every, [1, 1, 1], 5.1, lead=lead) is third
 
 
 def test_a_source_is_slow_by_connection_and_in_all():
@@ -282,6 +282,18 @@ def test_a_silent_one_is_passed_over(claim: Claim | None, silence: float):
     assert rig.said == [f"{URL} has not answered for {silence:.0f} s; asking another source"]
 
 
+def test_one_that_breaks_off_what_cannot_be_taken_up_is_not_the_next_to_be_asked():
+    rig = Rig(mirrors=1).begin()
+    for _ in range(3):
+        rig.head(whole()).receive(10).fail()
+        rig.after(5.0)
+    assert [lease.source for lease, _ in rig.open] == [1]
+    rig.given = True
+    rig.head(whole()).receive(10).fail()
+    error = rig.error(errors.ConnectionDroppedError, keep=False)
+    assert str(error).startswith("no source is left: ")
+
+
 def test_a_silent_one_is_waited_for_where_no_other_is_left():
     rig = Rig(mirrors=1, claim=CALLER).begin().after(1.1).head(status(404)).after(30.0)
     assert [lease.source for lease, _ in rig.open] == [0]
@@ -452,3 +464,9 @@ def test_a_slow_source_is_left_out_for_a_while():
     assert any(line.startswith(f"{MIRROR} is slow") for line in rig.said)
     assert not any(lease.source for lease, _ in rig.open)
     assert slow.standing is Standing.ADMITTED
+
+
+def test_a_mirror_without_ranges_does_not_go_on_from_a_checkpoint():
+    rig = Rig(mirrors=1, claim=CALLER).begin(left_over(1000, claims=(CALLER,)), (500, 1000)).fail()
+    rig.head(whole(1000))
+    assert rig.said[-1] == f"{MIRROR} is left out: it does not answer ranges"
