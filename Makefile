@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 # An interpreter of one's own choice: make PYTHON=/path/to/python3.12 venv
 PYTHON ?=
 
-.PHONY: help venv test check guards soak demo bench bench-compare clean
+.PHONY: help venv test check guards fuzz soak demo bench bench-compare clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,7 +46,14 @@ ONLY ?=
 guards: venv ## Take each guard of docs/failure-modes.md away, and see its tests fail (ONLY=NAME,…).
 	$(BIN)/python -m tests.guards '$(ONLY)'
 
-soak: venv ## The long runs, some ten minutes: outages as in real life, fifty kills; prints their figures.
+# How long, and what: make fuzz MINUTES=1 TARGETS="headers sidecars"
+MINUTES ?= 10
+TARGETS ?=
+
+fuzz: venv ## Spoilt samples for each parser of strangers' bytes (MINUTES=10 each, two at a time, TARGETS=).
+	$(BIN)/python -m tests.fuzz '$(MINUTES)' $(TARGETS)
+
+soak: venv ## The long runs, some 15 minutes: outages as in real life, fifty kills, readers of all kinds; prints figures.
 	$(BIN)/pytest -q -s tests/soak
 
 demo: venv ## Fetch, verify and stream 200 MB from a real nginx, in the shell, Snakemake and Prefect.

@@ -18,28 +18,27 @@ from contextlib import (
     AbstractContextManager,
     asynccontextmanager,
     contextmanager,
-    suppress,
 )
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from hydraflow import delivery, runtime
-from hydraflow.adapters.pipes import DescriptorWriter, FifoWriter, Writer, feed
-from hydraflow.adapters.sinks import StreamSink
-from hydraflow.core import urls
+from hydraflow.adapters import netrc
+from hydraflow.adapters.pipes import DescriptorWriter, FifoWriter, Writer
+from hydraflow.core import names, urls
 from hydraflow.engine import Engine, Order
 from hydraflow.errors import ConfigurationError, HydraError
 from hydraflow.models import Claim, Digest, DigestSource, FetchResult, Progress, Resource
 from hydraflow.settings import Settings, load
+from hydraflow.streams import Inflow, Keeping, OnOutcome, pour
 
 __all__ = ["AsyncByteStream", "ByteStream", "Hydra", "afetch", "apipe", "aprobe", "astream", "fetch", "fetch_all",
-           "pipe", "probe", "stream"]  # fmt: skip
+           "pipe", "pipe_all", "probe", "stream"]  # fmt: skip
 
 OnProgress = Callable[[Progress], None]
-OnOutcome = Callable[[str, FetchResult | HydraError], None]
 _CHUNK = 1 << 20
-_SLICE = 0.1
+_APART = "Fetch them in two commands with different directories."
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -87,7 +86,8 @@ def fetch(
     settings = settings or load()
     order = _order(url, digest, size, headers, on_progress, mirrors)
     path = _destination(order, dest, settings)
-    return runtime.start(settings, _filing(order, path, resume=resume, overwrite=overwrite)).wait()
+    filing = _filing(order, path, named=_is_named(order, dest), resume=resume, overwrite=overwrite)
+    return runtime.start(settings, filing).wait()
 
 
 async def afetch(
@@ -107,13 +107,18 @@ async def afetch(
     settings = settings or load()
     order = _order(url, digest, size, headers, on_progress, mirrors)
     path = _destination(order, dest, settings)
-    return await runtime.start(settings, _filing(order, path, resume=resume, overwrite=overwrite)).join()
+    filing = _filing(order, path, named=_is_named(order, dest), resume=resume, overwrite=overwrite)
+    return await runtime.start(settings, filing).join()
 
 
 def _filing(
-    order: Order, path: Path, *, resume: bool, overwrite: bool
+    order: Order, path: Path, *, named: bool, resume: bool, overwrite: bool
 ) -> Callable[[Engine], Coroutine[Any, Any, FetchResult]]:
-    return lambda engine: delivery.to_file(engine, order, path, resume=resume, overwrite=overwrite)
+    async def work(engine: Engine) -> FetchResult:
+        there = path if named else path.with_name(await engine.name(order))
+        return await delivery.to_file(engine, order, there, resume=resume, overwrite=overwrite)
+
+    return work
 
 
 # ── probes ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -145,17 +150,21 @@ class ByteStream(io.RawIOBase):
     `io.BufferedReader(stream)`, `gzip.open(stream)` and `for chunk in stream` all work.
     """
 
-    def __init__(self, settings: Settings, order: Order) -> None:
+    def __init__(self, settings: Settings, *orders: Order, keeping: Keeping | None = None) -> None:
         super().__init__()
-        self.name = order.name
-        self._sink = StreamSink(settings.window)
-        self._call = runtime.start(settings, lambda engine: delivery.to_reader(engine, order, self._sink))
-        self._result: FetchResult | None = None
+        self._flow = Inflow(settings, orders, keeping=keeping)
+        self._ended = False
+        self.name = orders[0].name
 
     @property
     def result(self) -> FetchResult | None:
-        """What happened, once the stream has been read to its end."""
-        return self._result
+        """What happened, once the stream has been read to its end; of several URLs, what happened to the last."""
+        return self._flow.results[-1] if self._ended else None
+
+    @property
+    def results(self) -> list[FetchResult]:
+        """What happened to each URL that has been read to its end."""
+        return list(self._flow.results)
 
     def readable(self) -> bool:
         """Always."""
@@ -172,7 +181,7 @@ class ByteStream(io.RawIOBase):
         if view is None:
             return 0
         target[: len(view)] = view
-        self._sink.release(len(view))
+        self._flow.release(len(view))
         return len(view)
 
     def __iter__(self) -> Iterator[bytes]:
@@ -186,30 +195,26 @@ class ByteStream(io.RawIOBase):
         if view is None:
             return b""
         data = bytes(view)
-        self._sink.release(len(data))
+        self._flow.release(len(data))
         return data
 
     def _take(self, most: int) -> memoryview | None:
         if self.closed:
             raise ValueError("the stream is closed")
-        if self._result is not None:
-            return None
-        while not (view := self._sink.take(most, _SLICE)):
-            if view is None or self._call.done:
-                self._result = self._call.wait()
-                return None
-        return view
+        while not self._ended:
+            view = self._flow.take(most)
+            if view:
+                return view
+            self._ended = view is None
+        return None
 
     def close(self) -> None:
         """End the transfer, if it has not ended; no thread, socket or file of it stays."""
-        if not self.closed and self._result is None:
-            self._call.cancel()
-            try:
-                with suppress(HydraError, asyncio.CancelledError):
-                    self._call.wait()
-            finally:
-                super().close()
-        super().close()
+        try:
+            if not self.closed:
+                self._flow.close()
+        finally:
+            super().close()
 
 
 class AsyncByteStream:
@@ -221,8 +226,13 @@ class AsyncByteStream:
 
     @property
     def result(self) -> FetchResult | None:
-        """What happened, once the stream has been read to its end."""
+        """What happened, once the stream has been read to its end; of several URLs, what happened to the last."""
         return self._stream.result
+
+    @property
+    def results(self) -> list[FetchResult]:
+        """What happened to each URL that has been read to its end."""
+        return self._stream.results
 
     async def read(self, most: int = _CHUNK) -> bytes:
         """The next bytes, at most `most`; empty at the verified end."""
@@ -238,25 +248,49 @@ class AsyncByteStream:
 
 
 def stream(
-    url: str,
+    url: str | Sequence[str],
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
     mirrors: Iterable[str] = (),
+    start: int = 0,
+    stop: int | None = None,
+    spool: str | os.PathLike[str] | None = None,
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     settings: Settings | None = None,
 ) -> AbstractContextManager[ByteStream]:
     """Open a URL as a stream of bytes in order; nothing is written to disk.
 
-    Use it in a `with` statement; leaving early ends the transfer.  For the arguments and errors see `fetch`.
+    Use it in a `with` statement; leaving early ends the transfer.  For the arguments and errors see `fetch`.  Several
+    URLs follow each other in one stream, each verified before its end is given; the next one is begun while one is
+    read.
+
+    `start` and `stop` choose the bytes from offset `start` up to, not including, `stop`.  Then no digest is checked,
+    only that all these bytes are of one version of the file: the verdict is `Verification.SIZE`.  A range that begins
+    behind the last byte is a `RequestError`; one that reaches beyond it is cut there.
+
+    `spool` names a file, or a directory for files of the URLs' own names, that is written as well: as by `fetch`, with
+    a checkpoint, so that a later stream or fetch reads from disk what is there and fetches the rest.  A slow reader
+    does not slow that transfer down, and the file is there as soon as it is whole and verified.
     """
-    return _open_stream(settings or load(), _order(url, digest, size, headers, on_progress, mirrors))
+    policies = settings or load()
+    wanted = orders(
+        url,
+        digest=digest,
+        size=size,
+        mirrors=mirrors,
+        start=start,
+        stop=stop,
+        headers=headers,
+        on_progress=on_progress,
+    )
+    return _open_stream(policies, wanted, keep(wanted, spool, policies))
 
 
 @contextmanager
-def _open_stream(settings: Settings, order: Order) -> Iterator[ByteStream]:
-    opened = ByteStream(settings, order)
+def _open_stream(settings: Settings, orders: Sequence[Order], keeping: Keeping | None) -> Iterator[ByteStream]:
+    opened = ByteStream(settings, *orders, keeping=keeping)
     try:
         yield opened
     finally:
@@ -264,22 +298,38 @@ def _open_stream(settings: Settings, order: Order) -> Iterator[ByteStream]:
 
 
 def astream(
-    url: str,
+    url: str | Sequence[str],
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
     mirrors: Iterable[str] = (),
+    start: int = 0,
+    stop: int | None = None,
+    spool: str | os.PathLike[str] | None = None,
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     settings: Settings | None = None,
 ) -> AbstractAsyncContextManager[AsyncByteStream]:
     """The same as `stream`, for `async with` and `async for`."""
-    return _aopen_stream(settings or load(), _order(url, digest, size, headers, on_progress, mirrors))
+    policies = settings or load()
+    wanted = orders(
+        url,
+        digest=digest,
+        size=size,
+        mirrors=mirrors,
+        start=start,
+        stop=stop,
+        headers=headers,
+        on_progress=on_progress,
+    )
+    return _aopen_stream(policies, wanted, keep(wanted, spool, policies))
 
 
 @asynccontextmanager
-async def _aopen_stream(settings: Settings, order: Order) -> AsyncIterator[AsyncByteStream]:
-    opened = AsyncByteStream(ByteStream(settings, order))
+async def _aopen_stream(
+    settings: Settings, orders: Sequence[Order], keeping: Keeping | None
+) -> AsyncIterator[AsyncByteStream]:
+    opened = AsyncByteStream(ByteStream(settings, *orders, keeping=keeping))
     try:
         yield opened
     finally:
@@ -296,20 +346,53 @@ def pipe(
     digest: str | Digest | None = None,
     size: int | None = None,
     mirrors: Iterable[str] = (),
+    start: int = 0,
+    stop: int | None = None,
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     settings: Settings | None = None,
 ) -> FetchResult:
     """Stream a URL into a file descriptor, or into a named pipe that is made if it is not there.
 
-    The last 64 KiB follow only after everything is verified.
+    The last 64 KiB follow only after everything is verified.  `start` and `stop` are as for `stream`.
 
     Raises:
         ReaderGoneError: the reader closed its end early.
         NoReaderError: nobody opened the named pipe in time.
         HydraError: see `fetch`.
     """
-    return _pipe(settings or load(), _order(url, digest, size, headers, on_progress, mirrors), target, lambda: False)
+    order = _order(url, digest, size, headers, on_progress, mirrors, start, stop)
+    return _pipe(settings or load(), [order], target, lambda: False)[0]
+
+
+def pipe_all(
+    urls: Sequence[str],
+    target: int | str | os.PathLike[str],
+    *,
+    digest: str | Digest | None = None,
+    start: int = 0,
+    stop: int | None = None,
+    spool: str | os.PathLike[str] | None = None,
+    resume: bool = True,
+    overwrite: bool = False,
+    headers: Mapping[str, str] | None = None,
+    on_progress: OnProgress | None = None,
+    on_outcome: OnOutcome | None = None,
+    settings: Settings | None = None,
+) -> list[FetchResult]:
+    """Stream several URLs one after another into a file descriptor or a named pipe, as `pipe` does with one.
+
+    Each is verified before its last 64 KiB are given, and the next one is begun while one is read.
+    `on_outcome(name, result_or_error)` is called as each ends.  For `spool` see `stream`; `resume` and `overwrite` are
+    then as for `fetch`.
+
+    Raises:
+        HydraError: see `pipe`; what comes behind the URL that failed is not streamed.
+    """
+    policies = settings or load()
+    wanted = orders(urls, digest=digest, start=start, stop=stop, headers=headers, on_progress=on_progress)
+    keeping = keep(wanted, spool, policies, resume=resume, overwrite=overwrite)
+    return _pipe(policies, wanted, target, lambda: False, on_outcome, keeping)
 
 
 async def apipe(
@@ -319,25 +402,31 @@ async def apipe(
     digest: str | Digest | None = None,
     size: int | None = None,
     mirrors: Iterable[str] = (),
+    start: int = 0,
+    stop: int | None = None,
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     settings: Settings | None = None,
 ) -> FetchResult:
     """The same as `pipe`, awaitable."""
-    order = _order(url, digest, size, headers, on_progress, mirrors)
+    order = _order(url, digest, size, headers, on_progress, mirrors, start, stop)
     policies, stopped = settings or load(), threading.Event()
-    return await runtime.in_thread(lambda: _pipe(policies, order, target, stopped.is_set), stopped.set)
+    return (await runtime.in_thread(lambda: _pipe(policies, [order], target, stopped.is_set), stopped.set))[0]
 
 
 def _pipe(
-    settings: Settings, order: Order, target: int | str | os.PathLike[str], stopped: Callable[[], bool]
-) -> FetchResult:
-    complete = False
-    call: runtime.Call[FetchResult] | None = None
+    settings: Settings,
+    orders: Sequence[Order],
+    target: int | str | os.PathLike[str],
+    stopped: Callable[[], bool],
+    on_outcome: OnOutcome | None = None,
+    keeping: Keeping | None = None,
+) -> list[FetchResult]:
+    flow: Inflow | None = None
 
     def ended() -> bool:
         """Also in the middle of a write that no reader takes."""
-        return stopped() or (call is not None and call.done and not complete)
+        return stopped() or (flow is not None and flow.broken)
 
     writer: Writer
     if isinstance(target, int):
@@ -345,22 +434,15 @@ def _pipe(
     else:
         writer = FifoWriter(Path(target), settings.open_timeout, ended)
     try:
-        sink = StreamSink(settings.window)
-        call = runtime.start(settings, lambda engine: delivery.to_reader(engine, order, sink))
-        feed(sink, writer, ended)
-        if stopped():
-            raise asyncio.CancelledError
-        result = call.wait()
-        complete = True
-    except BaseException:
-        if call is not None:
-            call.cancel()
-            with suppress(HydraError, asyncio.CancelledError):
-                call.wait()
-        raise
+        flow = Inflow(settings, orders, keeping=keeping, on_outcome=on_outcome)
+        pour(flow, writer, stopped)
     finally:
-        writer.close(complete=complete)
-    return result
+        try:
+            if flow is not None:
+                flow.close()
+        finally:
+            writer.close()
+    return flow.results
 
 
 # ── many ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -411,7 +493,7 @@ class Hydra:
         """The same as `fetch_all`, with the error in the place of a result that could not be had.
 
         Raises:
-            ConfigurationError: a URL is wrong, or two would be written to one file; nothing was transferred.
+            ConfigurationError: a URL is wrong, or two would be written to one name; nothing was transferred.
         """
         return await _many(urls, dest_dir, self._settings, **options).join()
 
@@ -461,7 +543,7 @@ def fetch_all(
         For each URL, in order, its result, or the error in its place.
 
     Raises:
-        ConfigurationError: a URL is wrong, or two would be written to one file; nothing was transferred.
+        ConfigurationError: a URL is wrong, or two would be written to one name; nothing was transferred.
     """
     return _many(urls, dest_dir, settings or load(), **options).wait()
 
@@ -480,36 +562,41 @@ def _many(
     on_outcome: OnOutcome | None = None,
 ) -> runtime.Call[list[FetchResult | HydraError]]:
     directory = Path(dest_dir) if dest_dir is not None else settings.output
+    taken: set[str] = set()
     others = tuple(mirrors)
-    orders = [_order(url, digest, None, headers, on_progress, others) for url in urls]
-    if others and len(orders) > 1:
+    wanted = [_order(url, digest, None, headers, on_progress, others) for url in urls]
+    if others and len(wanted) > 1:
         raise ConfigurationError(
             "mirrors are of one URL, and there are several", hint="Put #mirror=URL behind each of them."
         )
-    _check_names(orders)
+    check_names(wanted)
 
     async def work(engine: Engine) -> list[FetchResult | HydraError]:
         places = asyncio.Semaphore(settings.crowd + settings.width)
 
         async def one(order: Order) -> FetchResult | HydraError:
             async with places:
-                outcome = await _outcome(engine, order, directory / order.name, resume=resume, overwrite=overwrite)
+                outcome = await _outcome(engine, order, directory, taken, resume=resume, overwrite=overwrite)
             if on_outcome is not None:
                 on_outcome(order.name, outcome)
             return outcome
 
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(order)) for order in orders]
+            tasks = [group.create_task(one(order)) for order in wanted]
         return [task.result() for task in tasks]
 
     return runtime.start(settings, work)
 
 
 async def _outcome(
-    engine: Engine, order: Order, path: Path, *, resume: bool, overwrite: bool
+    engine: Engine, order: Order, directory: Path, taken: set[str], *, resume: bool, overwrite: bool
 ) -> FetchResult | HydraError:
     try:
-        return await delivery.to_file(engine, order, path, resume=resume, overwrite=overwrite)
+        name = await engine.name(order) if names.is_vague(order.name) else order.name
+        if name in taken:
+            raise ConfigurationError(f"another URL is written to {name} already", hint=_APART)
+        taken.add(name)
+        return await delivery.to_file(engine, order, directory / name, resume=resume, overwrite=overwrite)
     except HydraError as error:
         return error
 
@@ -524,11 +611,24 @@ def _order(
     headers: Mapping[str, str] | None,
     on_progress: OnProgress | None,
     mirrors: Iterable[str] = (),
+    start: int = 0,
+    stop: int | None = None,
 ) -> Order:
     target = urls.parse(url)
+    if not 0 <= start < (start + 1 if stop is None else stop):
+        raise ConfigurationError(f"not a range of bytes: from {start} to before {stop}")
+    if (start or stop is not None) and (digest is not None or target.digest is not None):
+        raise ConfigurationError(
+            "a digest is that of the whole file, and cannot be checked against a part of it",
+            hint="Leave one of them out.",
+        )
     claim = None
     if digest is not None:
         claim = Claim(_digest(digest), DigestSource.CALLER)
+        if target.digest is not None and _contradicts(target.digest, claim.digest):
+            raise ConfigurationError(
+                f"two digests are given: {claim.digest}, and in the URL {target.digest}", url=urls.redact(target.url)
+            )
     elif target.digest is not None:
         claim = Claim(target.digest, DigestSource.FRAGMENT)
     return Order(
@@ -536,8 +636,10 @@ def _order(
         name=urls.file_name(target.url),
         claim=claim,
         size=target.size if size is None else size,
-        headers=_checked_headers(headers or {}),
+        headers=_authorized(target.url, _checked_headers(headers or {})),
         on_progress=on_progress,
+        start=start,
+        stop=stop,
         mirrors=_mirrors(target, mirrors),
     )
 
@@ -549,6 +651,42 @@ def _mirrors(target: urls.Target, given: Iterable[str]) -> tuple[str, ...]:
     return tuple(url for url in parsed if url != target.url)
 
 
+def orders(
+    url: str | Sequence[str],
+    *,
+    digest: str | Digest | None = None,
+    size: int | None = None,
+    mirrors: Iterable[str] = (),
+    start: int = 0,
+    stop: int | None = None,
+    headers: Mapping[str, str] | None = None,
+    on_progress: OnProgress | None = None,
+) -> list[Order]:
+    """What the caller wants of each URL.
+
+    Raises:
+        ConfigurationError: it cannot be meant.
+    """
+    wanted = [url] if isinstance(url, str) else list(url)
+    if len(wanted) > 1 and (digest is not None or size is not None):
+        raise ConfigurationError(
+            "one digest or size cannot be that of several URLs", hint="Write each URL with its own: URL#md5=HEX&size=N."
+        )
+    if len(wanted) > 1 and (start or stop is not None):
+        raise ConfigurationError("one range cannot be that of several URLs")
+    others = tuple(mirrors)
+    if len(wanted) > 1 and others:
+        raise ConfigurationError(
+            "mirrors are of one URL, and there are several", hint="Put #mirror=URL behind each of them."
+        )
+    return [_order(each, digest, size, headers, on_progress, others, start, stop) for each in wanted]
+
+
+def _contradicts(one: Digest, two: Digest) -> bool:
+    kinds = [(each.algorithm, each.parts) for each in (one, two)]
+    return kinds[0] == kinds[1] and one.value != two.value
+
+
 def _digest(value: str | Digest) -> Digest:
     if isinstance(value, Digest):
         return value
@@ -556,6 +694,12 @@ def _digest(value: str | Digest) -> Digest:
         return Digest.parse(value)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
+
+
+def _authorized(url: str, headers: dict[str, str]) -> dict[str, str]:
+    """With what netrc has for the host, unless the caller says who he is."""
+    value = None if any(name.lower() == "authorization" for name in headers) else netrc.authorization(url)
+    return headers if value is None else {**headers, "Authorization": value}
 
 
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -573,19 +717,58 @@ def _destination(order: Order, dest: str | os.PathLike[str] | None, settings: Se
     text = os.fspath(dest)
     if "\0" in text:
         raise ConfigurationError("the destination has a NUL character in it")
-    is_directory = text.endswith(os.sep) or os.path.isdir(text)  # noqa: PTH112 - Path's raises where a name is too long
-    return Path(text) / order.name if is_directory else Path(text)
+    return Path(text) / order.name if _is_directory(text) else Path(text)
 
 
-def _check_names(orders: Sequence[Order]) -> None:
+def _is_directory(text: str) -> bool:
+    return text.endswith(os.sep) or os.path.isdir(text)  # noqa: PTH112 - Path's raises where a name is too long
+
+
+def _is_named(order: Order, dest: str | os.PathLike[str] | None) -> bool:
+    """The caller names the file, or its URL does."""
+    return (dest is not None and not _is_directory(os.fspath(dest))) or not names.is_vague(order.name)
+
+
+def keep(
+    wanted: Sequence[Order],
+    spool: str | os.PathLike[str] | None,
+    settings: Settings,
+    *,
+    resume: bool = True,
+    overwrite: bool = False,
+) -> Keeping | None:
+    """How the streams of these orders are kept in `spool`; not at all, if that is None.
+
+    Raises:
+        ConfigurationError: only parts are wanted, or two files would get one name.
+    """
+    if spool is None:
+        return None
+    if any(order.start or order.stop is not None for order in wanted):
+        raise ConfigurationError("a part of a file cannot be kept")
+    check_names(wanted)
+    paths = [_destination(order, spool, settings) for order in wanted]
+    if len(set(paths)) < len(paths):
+        raise ConfigurationError(f"{spool} is one file, and there are several URLs", hint="Name a directory.")
+    return Keeping(paths, resume, overwrite)
+
+
+def check_names(wanted: Sequence[Order]) -> None:
+    """Each order has a name of its own.
+
+    Raises:
+        ConfigurationError: two have not.
+    """
     seen: dict[str, Order] = {}
-    for order in orders:
-        other = seen.setdefault(order.name, order)
+    for order in wanted:
+        # What the server will call it is not known yet; the URL may stand twice all the same.
+        name = order.url if names.is_vague(order.name) else order.name
+        other = seen.setdefault(name, order)
         if other is not order and other != order:
             raise ConfigurationError(
-                f"two URLs would be written to one file, {order.name}: "
+                f"two URLs would be written to one name, {order.name}: "
                 f"{urls.redact(other.url)} and {urls.redact(order.url)}",
-                hint="Fetch them in two commands with different --output.",
+                hint=_APART,
             )
         if other is not order:
             raise ConfigurationError(f"the URL {urls.redact(order.url)} is given twice")

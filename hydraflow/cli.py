@@ -12,8 +12,8 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -36,9 +36,20 @@ Examples:
   hydraflow https://example.org/genome.fa.gz
   hydraflow https://example.org/reads.fastq.gz#md5=9e107d9d372bb6826bd81d3542a419d6 -o data
   hydraflow https://example.org/genome.fa.gz --stream | zcat | grep -c '^>'
-  hydraflow https://example.org/x.bam --fifo x.pipe & samtools flagstat x.pipe
+  hydraflow run https://example.org/x.bam -- samtools flagstat {}
+  hydraflow verify data/x.bam --from https://example.org/x.bam
 
 A fetch that failed or was interrupted goes on from its last checkpoint when the same command is run again.
+"""
+
+_RUN_EXAMPLES = """
+\b
+Examples:
+  hydraflow run https://example.org/x.bam -- samtools flagstat {}
+  hydraflow run "$LANE1" "$LANE2" -- sh -c 'zcat | wc -l'
+  hydraflow run "$R1" "$R2" -- bwa mem ref.fa {} {} > out.sam
+
+Exit codes: the command's own; or, where hydraflow failed and killed it, those of hydraflow --help.
 """
 
 _EXIT_CODES = """
@@ -48,12 +59,16 @@ Exit codes: 0 done and verified, 2 usage, 3 refused by the server, 4 network, 5 
 Of several URLs that failed, the first one's; all are tried.
 """
 
+#: Options that are settings of the same name.
+_SETTINGS = ("threads", "aggressive", "output", "buffer", "limit_rate", "max_wait", "verify")
 _STDOUT, _STDERR = 1, 2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Seconds between two looks at whether a signal has come.
 _SLICE = 0.05
 #: Seconds that a signal leaves for checkpoints, and for everything: neither slow disk nor stuck terminal holds it up.
 _FLUSH, _LEAVE = 0.6, 0.9
+#: Seconds for the rest: named pipes are removed, a command is killed.
+_TIDY = 0.25
 
 
 class _Command(click.Command):
@@ -66,7 +81,7 @@ class _Command(click.Command):
         _write(formatter, _EXAMPLES)
         with formatter.section("Settings from the environment (docs/configuration.md)"):
             formatter.write_dl(
-                [(f"HYDRAFLOW_{field.name.upper()}", field.metadata["meaning"]) for field in fields(Settings)]
+                [(f"HYDRAFLOW_{each.name.upper()}", each.metadata["meaning"]) for each in fields(Settings)]
             )
         _write(formatter, _EXIT_CODES)
 
@@ -82,20 +97,33 @@ class _Options:
     urls: tuple[str, ...]
     threads: int | None
     aggressive: bool | None
-    output: Path | None
-    stream: bool
-    fifo: Path | None
     no_ui: bool
     quiet: bool
+    verbose: bool
     md5: str | None
     digest: str | None
     buffer: str | None
+    limit_rate: str | None
     max_wait: str | None
-    json: bool
-    mirror: tuple[str, ...]
+    verify: str | None
     header: tuple[str, ...]
-    no_resume: bool
-    overwrite: bool
+    output: Path | None = None
+    stream: bool = False
+    fifo: Path | None = None
+    fifo_dir: Path | None = None
+    range: str | None = None
+    keep: bool = False
+    json: bool = False
+    no_resume: bool = False
+    overwrite: bool = False
+    command: tuple[str, ...] = ()
+    allow_partial: bool = False
+    mirror: tuple[str, ...] = ()
+
+    @property
+    def streaming(self) -> bool:
+        """No file comes of it."""
+        return self.stream or bool(self.command) or self.fifo is not None or self.fifo_dir is not None
 
 
 @click.command(cls=_Command, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -118,8 +146,17 @@ class _Options:
 @click.option(
     "--fifo", type=click.Path(path_type=Path), metavar="PATH", help="Stream into this named pipe, made if missing."
 )
+@click.option(
+    "--fifo-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Stream each URL into a named pipe DIR/NAME, all at a time.",
+)
+@click.option("--keep", is_flag=True, help="Write what is streamed to --output too, and go on from what is there.")
+@click.option("--range", metavar="A-B", help="Stream bytes A to B only, both included, from 0 on; A- for the rest.")
 @click.option("-nu", "--no-ui", is_flag=True, help="Plain lines instead of the live display.")
 @click.option("-q", "--quiet", is_flag=True, help="Silent on success; errors are still printed.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell how many connections are used and why, and what limits it.")
 @click.option("--md5", metavar="HEX", help="MD5 that the file must have.")
 @click.option("--digest", metavar="ALG:HEX", help="Digest that the file must have, e.g. sha256:9f86d08….")
 @click.option(
@@ -129,9 +166,19 @@ class _Options:
     help="Memory for streaming, e.g. 64MB.  [HYDRAFLOW_BUFFER, or threads × 5 MB]",
 )
 @click.option(
+    "--limit-rate",
+    metavar="RATE",
+    help="Most bytes per second of all files together, e.g. 5MB.  [HYDRAFLOW_LIMIT_RATE, or no limit]",
+)
+@click.option(
     "--max-wait",
     metavar="TIME",
     help="Patience without a new byte: 90, 10m, 2h; 0 gives up at the first failure.  [HYDRAFLOW_MAX_WAIT, or 15m]",
+)
+@click.option(
+    "--verify",
+    metavar="HOW",
+    help="auto; require: fail where no digest is known; none: only by one given here.  [HYDRAFLOW_VERIFY, or auto]",
 )
 @click.option("--json", is_flag=True, help="One JSON line per file on standard output.")
 @click.option("--mirror", multiple=True, metavar="URL", help="Another URL of the same file (may be repeated).")
@@ -150,6 +197,62 @@ def _command(context: click.Context, /, **values: Any) -> None:
     context.exit(_perform(_Options(**values), session))
 
 
+class _RunCommand(_Command):
+    """Its command line has another one in it, behind `--`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Leave what is behind `--` alone."""
+        cut = args.index("--") if "--" in args else len(args)
+        ctx.meta["command"] = tuple(args[cut + 1 :])
+        return super().parse_args(ctx, args[:cut])
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As it has to be typed."""
+        formatter.write_usage(ctx.command_path, "[OPTIONS] URL... -- COMMAND [ARG]...")
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Examples only; the rest is in the other help."""
+        del ctx
+        _write(formatter, _RUN_EXAMPLES)
+
+
+#: Those of the plain command that mean the same here.
+_SHARED = (
+    "urls", "threads", "aggressive", "no_ui", "quiet", "verbose", "md5", "digest", "buffer", "limit_rate", "max_wait",
+    "verify", "mirror", "header", "range",
+)  # fmt: skip
+#: These too, where what is streamed is kept.
+_FILING = ("keep", "output", "no_resume", "overwrite")
+
+
+@click.command(cls=_RunCommand, context_settings=_command.context_settings)
+@click.option("--allow-partial", is_flag=True, help="The command may end before it has read everything, as head does.")
+@click.pass_context
+def _run_command(context: click.Context, /, **values: Any) -> None:
+    """Run a command on verified streams: it never sees the end of one that is broken or wrong.
+
+    Each {} becomes a named pipe with the bytes of a URL, in their order, or {1}, {2}, … by number; without any, all
+    come on the command's standard input, one after another.  On failure the command is killed, with all that it has
+    started, before it can take what came for the whole; on success its exit code is passed on.
+    """
+    command = context.meta["command"]
+    if not command:
+        raise ConfigurationError("no command is given", hint="Write it behind two dashes: URL... -- COMMAND.")
+    session: _Session = context.obj
+    context.exit(_perform(_Options(**values, command=command), session))
+
+
+def _verify_command() -> click.Command:
+    from hydraflow.cli_verify import command
+
+    return command
+
+
+_run_command.params[:0] = [each for each in _command.params if each.name in (*_SHARED, *_FILING)]
+#: Commands beside the plain `hydraflow URL...`, by the word that stands first.
+_COMMANDS: dict[str, Callable[[], click.Command]] = {"run": lambda: _run_command, "verify": _verify_command}
+
+
 # ── what the options mean ────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -158,32 +261,50 @@ def _perform(options: _Options, session: _Session) -> int:
     from hydraflow.settings import load
 
     _check(options)
-    if not options.stream and options.fifo is None:
+    options = replace(options, urls=_with_mirrors(options))
+    if not options.streaming or options.keep or options.fifo_dir is not None:
         _check_names(options.urls)
-    settings = load(
-        **{name: getattr(options, name) for name in ("threads", "aggressive", "output", "buffer", "max_wait")}
-    )
-    reporter = progress.choose(quiet=options.quiet, plain=options.no_ui)
+    settings = load(**{name: getattr(options, name) for name in _SETTINGS})
+    # Beside a command that prints for itself, a display that is drawn again and again would tear.
+    plain = options.no_ui or bool(options.command)
+    reporter = progress.choose(quiet=options.quiet, plain=plain, verbose=options.verbose)
     task = session.task = _Task(options, _digest(options), _headers(options.header), settings, reporter)
     try:
-        return task.fetch() if options.fifo is None and not options.stream else task.stream()
+        if options.command:
+            return task.run(session.signalled)
+        if options.fifo_dir is not None:
+            return task.stream_apart(options.fifo_dir, session.signalled)
+        return task.stream() if options.streaming else task.fetch()
     finally:
         reporter.close()
 
 
+def _with_mirrors(options: _Options) -> tuple[str, ...]:
+    """The URLs, with what `--mirror` says in their fragments."""
+    from urllib.parse import quote
+
+    named = "&".join(f"mirror={quote(mirror, safe='')}" for mirror in options.mirror)
+    if not named:
+        return options.urls
+    url, _, fragment = options.urls[0].partition("#")
+    return (f"{url}#{fragment}&{named}" if "=" in fragment else f"{url}#{named}",)
+
+
 def _check(options: _Options) -> None:
     """Refuse what cannot be meant."""
-    streaming = options.stream or options.fifo is not None
-    if options.stream and options.fifo is not None:
-        raise ConfigurationError("--stream and --fifo exclude each other")
+    if options.quiet and options.verbose:
+        raise ConfigurationError("--quiet and --verbose exclude each other")
+    given = [("--stream", options.stream), ("--fifo", options.fifo), ("--fifo-dir", options.fifo_dir)]
+    if len(ways := [name for name, value in given if value]) > 1:
+        raise ConfigurationError(f"{ways[0]} and {ways[1]} exclude each other")
     if options.json and options.stream:
         raise ConfigurationError("--json and --stream both need standard output")
-    if streaming and options.output is not None:
-        raise ConfigurationError("--output has no meaning for a stream, which leaves nothing on disk")
-    if options.fifo is not None and len(options.urls) > 1:
-        raise ConfigurationError(
-            "a named pipe takes one URL", hint="Start one command for each, or use --stream to have one after another."
-        )
+    if options.keep and not options.streaming:
+        raise ConfigurationError("--keep is for streams", hint="Leave it out: files are kept anyway.")
+    if options.streaming and options.output is not None and not options.keep:
+        raise ConfigurationError("--output has no meaning for a stream that leaves nothing on disk", hint="Add --keep.")
+    if options.range is not None and not options.streaming:
+        raise ConfigurationError("--range is for streams", hint="Add --stream, and write it where you like.")
     if options.mirror and len(options.urls) > 1:
         raise ConfigurationError("--mirror is of one URL, and there are several", hint="Put #mirror=URL behind each.")
     if (options.stream or options.json) and sys.stdout is None:
@@ -216,6 +337,19 @@ def _digest(options: _Options) -> str | None:
     return digest
 
 
+def _range(text: str | None) -> tuple[int, int | None]:
+    """First byte, and the offset behind the last one."""
+    if text is None:
+        return 0, None
+    found = re.fullmatch(r"([0-9]{1,18})-([0-9]{0,18})", text.strip())
+    if found is None or (found[2] and int(found[2]) < int(found[1])):
+        raise ConfigurationError(
+            f"not a range: {text!r}",
+            hint="Write the first and the last byte, --range 0-499, or --range 500- for the rest.",
+        )
+    return int(found[1]), int(found[2]) + 1 if found[2] else None
+
+
 def _headers(lines: Sequence[str]) -> dict[str, str]:
     # No message shows a line: it may be a credential, however it is spelt.
     headers: dict[str, str] = {}
@@ -239,6 +373,7 @@ class _Task:
     headers: dict[str, str]
     settings: Settings
     reporter: Reporter
+    told: list[HydraError] = field(default_factory=list)
 
     def fetch(self) -> int:
         """All URLs into files; the first failure's code, after all were tried."""
@@ -249,7 +384,6 @@ class _Task:
                 self.options.urls,
                 self.settings.output,
                 digest=self.digest,
-                mirrors=self.options.mirror,
                 headers=self.headers,
                 resume=not self.options.no_resume,
                 overwrite=self.options.overwrite,
@@ -267,31 +401,61 @@ class _Task:
     def stream(self) -> int:
         """Several URLs one after another; the first failure ends it, since the rest would be misplaced."""
         from hydraflow import api
-        from hydraflow.core.urls import file_name
 
         fifo = self.options.fifo
         if fifo is not None:
             self.reporter.note(f"streaming into {fifo}, which must be opened within {self.settings.open_timeout:g} s")
-        for url in self.options.urls:
-            name = file_name(url)
-            try:
-                result = api.pipe(
-                    url,
-                    _STDOUT if fifo is None else fifo,
-                    digest=self.digest,
-                    mirrors=self.options.mirror,
-                    headers=self.headers,
-                    on_progress=self.reporter.update,
-                    settings=self.settings,
-                )
-            except HydraError as error:
-                self._tell(name, error)
-                return error.exit_code
-            self._tell(name, result)
-        return 0
+        return self._code(lambda: api.pipe_all(self.options.urls, _STDOUT if fifo is None else fifo, **self._terms()))
+
+    def stream_apart(self, directory: Path, stopped: Callable[[], bool]) -> int:
+        """Each URL into a named pipe of its own."""
+        from hydraflow import api, consumers
+
+        api.check_names(api.orders(self.options.urls, digest=self.digest))
+        timeout = self.settings.open_timeout
+        self.reporter.note(f"streaming into named pipes in {directory}, which must be opened within {timeout:g} s")
+        return self._code(lambda: consumers.into_fifos(self.options.urls, directory, stopped=stopped, **self._terms()))
+
+    def run(self, stopped: Callable[[], bool]) -> int:
+        """A command on streams; its exit code."""
+        from hydraflow import consumers
+
+        options = self.options
+        return self._code(
+            lambda: consumers.run(
+                options.urls, options.command, allow_partial=options.allow_partial, stopped=stopped, **self._terms()
+            )
+        )
+
+    def _terms(self) -> dict[str, Any]:
+        """What is the same for all kinds of streams."""
+        start, stop = _range(self.options.range)
+        return {
+            "start": start,
+            "stop": stop,
+            "spool": f"{self.settings.output}/" if self.options.keep else None,
+            "resume": not self.options.no_resume,
+            "overwrite": self.options.overwrite,
+            "digest": self.digest,
+            "headers": self.headers,
+            "on_progress": self.reporter.update,
+            "on_outcome": self._tell,
+            "settings": self.settings,
+        }
+
+    def _code(self, work: Callable[[], int | list[FetchResult]]) -> int:
+        """The exit code of a stream; a failure that has been told of is not told again."""
+        try:
+            done = work()
+        except HydraError as error:
+            if error not in self.told:
+                raise
+            return error.exit_code
+        return done if isinstance(done, int) else 0
 
     def _tell(self, name: str, outcome: FetchResult | HydraError) -> None:
         if isinstance(outcome, HydraError):
+            self.told.append(outcome)
             self.reporter.failed(outcome, name)
         else:
             self.reporter.finished(outcome, name)
@@ -335,6 +499,7 @@ class _Session:
     """
 
     def __init__(self, arguments: Sequence[str] | None) -> None:
+        self.headers = _headers
         self.task: _Task | None = None
         self._arguments = arguments
         self._code = 1
@@ -357,6 +522,10 @@ class _Session:
         if self._error is not None:
             raise self._error
         return self._code
+
+    def signalled(self) -> bool:
+        """A signal has come: who works with processes and pipes ends them."""
+        return bool(self._signal)
 
     def _run(self) -> None:
         try:
@@ -393,7 +562,7 @@ class _Session:
         from hydraflow import runtime
 
         flushed = runtime.stop(within=_FLUSH)
-        self._thread.join(_SLICE)  # it removes what it has made, a named pipe say
+        self._thread.join(_TIDY)  # it removes what it has made, a named pipe say
         task.reporter.close()
         return flushed
 
@@ -401,7 +570,7 @@ class _Session:
 def _farewell(options: _Options, reporter: Reporter, *, flushed: bool) -> str:
     standing = reporter.standing()
     stood = f"interrupted, {standing}" if standing else "interrupted"
-    if options.stream or options.fifo is not None:
+    if options.streaming and not options.keep:
         return f"{stood}; a stream is not kept: the same command begins anew"
     if not reporter.resumable():
         return f"{stood}; the server gives nothing to tell versions apart by: the same command begins anew"
@@ -424,18 +593,27 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _attempt(arguments: Sequence[str] | None, session: _Session) -> int:
     from hydraflow.progress import error_line, say
 
+    name, command, rest = _chosen(sys.argv[1:] if arguments is None else arguments)
     try:
-        return int(_command.main(arguments, prog_name="hydraflow", standalone_mode=False, obj=session) or 0)
+        return int(command.main(rest, prog_name=name, standalone_mode=False, obj=session) or 0)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
-        say(f"error: {_redacted(error.format_message())} Try 'hydraflow --help'.")
+        say(f"error: {_redacted(error.format_message())} Try '{name} --help'.")
         return error.exit_code
     except HydraError as error:
         say(error_line(error, ""))
         return error.exit_code
     except BrokenPipeError:
         return ReaderGoneError.exit_code
+
+
+def _chosen(arguments: Sequence[str]) -> tuple[str, click.Command, list[str]]:
+    """What to call it, which command it is, and its own arguments; no URL can be taken for the name of a command."""
+    make = _COMMANDS.get(arguments[0]) if arguments else None
+    if make is None:
+        return "hydraflow", _command, list(arguments)
+    return f"hydraflow {arguments[0]}", make(), list(arguments[1:])
 
 
 def _occupy_standard_descriptors() -> None:

@@ -6,19 +6,21 @@ import asyncio
 import os
 import stat
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydraflow.adapters import ownership, threads
 from hydraflow.adapters.ownership import Owner
-from hydraflow.adapters.sinks import FileSink, StreamSink
+from hydraflow.adapters.sinks import FileSink, Sink, StreamSink
+from hydraflow.adapters.spool import Spool, SpoolSink, reopen
 from hydraflow.adapters.store import Store, timestamp
 from hydraflow.core import integrity, urls
 from hydraflow.engine import Engine, Order
-from hydraflow.errors import DestinationBusyError, DestinationExistsError, StorageError
-from hydraflow.models import Claim, FetchResult, Outcome, Phase, Progress, Resource, Verification
+from hydraflow.errors import DestinationBusyError, DestinationExistsError, StorageError, UnverifiableError
+from hydraflow.models import Claim, Digest, FetchResult, Outcome, Phase, Progress, Resource, Verification
 
-__all__ = ["to_file", "to_reader"]
+__all__ = ["digest_of", "to_both", "to_file", "to_reader"]
 
 _BLOCK = 1 << 20
 #: Seconds between two looks at whether another process has ended: first, and at most.
@@ -28,12 +30,16 @@ _CONTESTS = 20
 _Facts = tuple[int, ...]
 
 
-async def to_file(engine: Engine, order: Order, path: Path, *, resume: bool, overwrite: bool) -> FetchResult:
+async def to_file(
+    engine: Engine, order: Order, path: Path, *, resume: bool, overwrite: bool, spool: Spool | None = None
+) -> FetchResult:
     """Fetch to `path`, which afterwards is whole and verified, or as it was before.
 
     What is at `path` already is left alone if it is the file asked for (`ALREADY_PRESENT`), replaced if `overwrite`
     allows, and otherwise an error.  While another process fetches the same URL to `path`, this one waits, and then
     checks what came of it as if it had been there already; should nothing come of it, it goes on from there itself.
+
+    A reader of `spool` gets what is fetched; nothing, if the file was there.
 
     Raises:
         DestinationExistsError: something else is at `path`.
@@ -43,9 +49,13 @@ async def to_file(engine: Engine, order: Order, path: Path, *, resume: bool, ove
     begun, contests = time.monotonic(), 0
     # What may be at `path` without being looked at: with `overwrite`, what is there at first, and not what comes later.
     spared: set[_Facts | None] | None = None if overwrite else {None}
+
+    def make(store: Store) -> Sink:
+        return FileSink(store, resume=resume) if spool is None else SpoolSink(store, spool, resume=resume)
+
     while True:
         store = Store(path, urls.canonical(order.url), overwrite=overwrite)
-        found = await _try(engine, order, store, spared, resume=resume)
+        found = await _try(engine, order, store, spared, make)
         if isinstance(found, FetchResult):
             return found
         spared = {None, found.there} if spared is None else spared
@@ -81,7 +91,7 @@ class _Found:
 
 
 async def _try(
-    engine: Engine, order: Order, store: Store, spared: set[_Facts | None] | None, *, resume: bool
+    engine: Engine, order: Order, store: Store, spared: set[_Facts | None] | None, make: Callable[[Store], Sink]
 ) -> FetchResult | _Found:
     """Fetch, if the destination is free; what is there is in the way unless it is `spared`, or that is None."""
     try:
@@ -89,7 +99,7 @@ async def _try(
         if not store.claimed:
             return found
         try:
-            return await _fetch(engine, order, store, resume=resume)
+            return await _fetch(engine, order, store, make(store))
         except DestinationBusyError as error:
             return replace(found, lost=error)
     except DestinationExistsError:
@@ -112,10 +122,10 @@ def _enter(store: Store, spared: set[_Facts | None] | None) -> _Found:
     return _Found(there, owner)
 
 
-async def _fetch(engine: Engine, order: Order, store: Store, *, resume: bool) -> FetchResult:
+async def _fetch(engine: Engine, order: Order, store: Store, sink: Sink) -> FetchResult:
     heart = _Heart(store)
     try:
-        return replace(await engine.run(order, FileSink(store, resume=resume)), path=store.path)
+        return replace(await engine.run(order, sink), path=store.path)
     finally:
         heart.stop()
 
@@ -194,6 +204,36 @@ async def to_reader(engine: Engine, order: Order, sink: StreamSink) -> FetchResu
     return replace(result, outcome=Outcome.STREAMED)
 
 
+async def to_both(
+    engine: Engine, order: Order, path: Path, spool: Spool, *, resume: bool, overwrite: bool
+) -> FetchResult:
+    """Fetch to `path` as `to_file` does, while somebody reads along; from the file, if it is there already.
+
+    Returns when the file is there and the reader has everything.
+
+    Raises:
+        HydraError: see `to_file`; the reader gets the same one.
+    """
+    # Somebody waits for the first bytes: no lease so long that all others are done before.
+    largest = engine.settings.window // engine.settings.width
+    error: BaseException | None = None
+    try:
+        result = await to_file(
+            engine, replace(order, largest_lease=largest), path, resume=resume, overwrite=overwrite, spool=spool
+        )
+        if result.outcome is Outcome.ALREADY_PRESENT:
+            if spool.given:
+                raise DestinationBusyError(f"another process has fetched {path}, and the reader has begun")
+            spool.open(await threads.begin(reopen, path), result.size)
+            await spool.finish(result.size)
+    except BaseException as caught:
+        error = caught
+        raise
+    finally:
+        spool.end(error)
+    return result
+
+
 def _occupied(path: Path) -> _Facts | None:
     """What tells the file at `path` from another one; None if there is none, and an error for anything but a file."""
     try:
@@ -214,13 +254,14 @@ async def _present(engine: Engine, order: Order, path: Path) -> FetchResult:
     """The result for a file that is there, if it is the one asked for."""
     begun = time.monotonic()
     facts = await threads.begin(_stat, path)
-    resource = None if order.claim is not None else await engine.probe(order)
-    claim = order.claim or integrity.choose(None, resource.claims if resource is not None else ())
+    resource, claim = (None, order.claim) if order.claim is not None else await _believed(engine, order)
     if order.size not in (None, facts.st_size):
         raise DestinationExistsError(f"{path} exists with {facts.st_size:,} bytes, not {order.size:,}")
-    if claim is not None:
-        await threads.begin(_compare, path, claim)
-    elif resource is not None:
+    if claim is not None and not await threads.begin(_is_promised, path, facts.st_size, claim):
+        claim = None  # a digest of parts that may have had any size
+    if claim is None and resource is not None:
+        if engine.settings.verify == "require":
+            raise UnverifiableError(f"{path} exists, and nobody promises a digest to verify it by", url=resource.url)
         _compare_facts(path, facts, resource)
     await threads.begin(Store(path, urls.canonical(order.url)).sweep)
     return _present_result(order, path, facts.st_size, claim, resource, time.monotonic() - begun)
@@ -236,18 +277,41 @@ def _stat(path: Path) -> os.stat_result:
     return facts
 
 
-def _compare(path: Path, claim: Claim) -> None:
-    hasher, view = integrity.hasher(claim.digest.algorithm), memoryview(bytearray(_BLOCK))
+async def _believed(engine: Engine, order: Order) -> tuple[Resource, Claim | None]:
+    """What is there now, and the digest that a transfer of it would be verified by."""
+    resource, known = await engine.learn(order)
+    return resource, integrity.choose(None, known, resource.size, resource.url)
+
+
+def digest_of(path: Path, digest: Digest) -> str:
+    """The file's digest of the same kind, in hexadecimal.
+
+    Raises:
+        StorageError: it cannot be read.
+        ValueError: the digest is one of parts, which this file cannot have had.
+    """
     try:
         with path.open("rb", buffering=0) as file:
+            hasher, view = integrity.verifier(digest, os.fstat(file.fileno()).st_size), memoryview(bytearray(_BLOCK))
             while count := file.readinto(view):
                 hasher.update(view[:count])
     except OSError as error:
         raise StorageError.wrap(error, f"cannot read {path}") from error
-    if hasher.hexdigest() != claim.digest.value:
-        raise DestinationExistsError(
-            f"{path} exists with {claim.digest.algorithm} {hasher.hexdigest()}, not {claim.digest.value}"
-        )
+    return hasher.hexdigest()
+
+
+def _is_promised(path: Path, size: int, claim: Claim) -> bool:
+    """Whether the file has the digest; an error if it surely has not."""
+    if claim.digest.parts and not integrity.part_sizes(claim.digest, size):
+        actual = "a size that does not make its parts"
+    else:
+        actual = digest_of(path, claim.digest)
+    if actual == claim.digest.value:
+        return True
+    own = integrity.verification(claim, size_known_or_framed=True) is Verification.CALLER
+    if not own and not integrity.conclusive([claim]):
+        return False
+    raise DestinationExistsError(f"{path} exists with {claim.digest.algorithm} {actual}, not {claim.digest.value}")
 
 
 def _compare_facts(path: Path, facts: os.stat_result, resource: Resource) -> None:
@@ -285,4 +349,5 @@ def _present_result(
         peak_connections=0 if resource is None else 1,
         http_version="" if resource is None else resource.http_version,
         elapsed=elapsed,
+        digest_url=None if claim is None else claim.url,
     )

@@ -12,20 +12,23 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from hydraflow.adapters.pacing import paced
 from hydraflow.adapters.sinks import Sink
 from hydraflow.adapters.transport import Response, Route, Transport, TransportFailure
-from hydraflow.core import headers, integrity, responses, retry, urls
+from hydraflow.core import claims, headers, integrity, names, responses, retry, urls
 from hydraflow.core import transfer as machine
 from hydraflow.core.limiter import Limiter
 from hydraflow.core.planner import Lease, LeasePolicy, Planner
 from hydraflow.core.responses import Ask
 from hydraflow.core.retry import Failure, FailureKind
+from hydraflow.core.throttle import Throttle
 from hydraflow.core.transfer import Command, Event, State, Terms, Transfer
 from hydraflow.errors import ConfigurationError, HydraError
-from hydraflow.models import Claim, FetchResult, Outcome, Phase, Progress, Resource
+from hydraflow.models import Claim, Decision, FetchResult, Head, Outcome, Phase, Progress, Resource
 from hydraflow.settings import Settings
+from hydraflow.sources.lookup import Lookup, Subject
 
 __all__ = ["Engine", "Job", "Order"]
 
@@ -33,6 +36,8 @@ _TICK = 0.05
 _PROGRESS_INTERVAL = 0.1
 #: Longest wait, in seconds, for the end of a body whose bytes have all come.
 _END_WAIT = 1.0
+#: Longest wait of a stream, in seconds, for a digest to be looked up: what has been read cannot be hashed afterwards.
+_LOOKUP_WAIT = 2.0
 #: Seconds without a look at the clock after which this process was not running: it looks every `_TICK`.
 _ASLEEP = 3.0
 
@@ -58,6 +63,8 @@ class Order:
     on_progress: Callable[[Progress], None] | None = None
     largest_lease: int | None = None
     mirrors: tuple[str, ...] = ()
+    start: int = 0
+    stop: int | None = None
 
 
 class Clock:
@@ -88,6 +95,7 @@ class Engine:
             raise ConfigurationError(f"not a valid User-Agent: {settings.user_agent!r}")
         self.settings = settings
         self.transport = Transport(settings)
+        self.lookup = Lookup(self.transport)
         self.clock = Clock()
         self.policy = retry.Policy(
             delay=settings.retry_delay,
@@ -95,6 +103,7 @@ class Engine:
             first_wait=settings.first_wait,
             max_wait=settings.max_wait,
         )
+        self.throttle = None if settings.limit_rate is None else Throttle(settings.limit_rate)
         self._limiters: dict[str, Limiter] = {}
         self._jobs: dict[Job, None] = {}  # in the order in which they came
         self._freed = asyncio.Event()
@@ -102,7 +111,8 @@ class Engine:
 
     def limiter(self, url: str) -> Limiter:
         """The limiter of a URL's origin."""
-        return self._limiters.setdefault(urls.origin(url), Limiter(self.settings.ceiling, crowd=self.settings.crowd))
+        limiter = Limiter(self.settings.ceiling, crowd=self.settings.crowd, throttle=self.throttle)
+        return self._limiters.setdefault(urls.origin(url), limiter)
 
     async def run(self, order: Order, sink: Sink) -> FetchResult:
         """Carry out an order.
@@ -148,6 +158,39 @@ class Engine:
         Raises:
             HydraError: the server refuses or cannot be reached.
         """
+        return (await self._introduce(order))[0]
+
+    async def name(self, order: Order) -> str:
+        """What to call the file, where the URL does not tell: by Content-Disposition, the last redirect, its type.
+
+        Raises:
+            HydraError: the server refuses or cannot be reached.
+        """
+        resource, head = await self._introduce(order)
+        announced = next(filter(None, map(names.announced, (head, *head.redirects))), None)
+        if announced is not None:
+            return announced
+        there = urls.file_name(resource.final_url)
+        return names.with_suffix(order.name if names.is_vague(there) else there, resource.media_type)
+
+    async def learn(self, order: Order, *, thorough: bool = False) -> tuple[Resource, tuple[Claim, ...]]:
+        """The same, and all digests that somebody promises, as a transfer would look for them.
+
+        Args:
+            order: what to ask for.
+            thorough: look in the usual places too, however small the file; `verify` = `require` does.
+        """
+        resource, head = await self._introduce(order)
+        if self.settings.verify == "none":
+            return resource, ()
+        known = (*resource.claims, *await self.of_the_whole(Route(order.url, order.headers), head))
+        if integrity.conclusive(known):
+            return resource, known
+        subject = Subject(order.url, order.headers, resource.size, head)
+        thorough = thorough or self.settings.verify == "require"
+        return resource, (*known, *await self.lookup.claims(subject, thorough=thorough))
+
+    async def _introduce(self, order: Order) -> tuple[Resource, Head]:
         begun, shown = time.monotonic(), urls.redact(order.url)
         route = Route(order.url, order.headers)
         whole = False
@@ -164,7 +207,7 @@ class Engine:
                 verdict = responses.Refused(error.failure)
             match verdict:
                 case responses.Facts(resource):
-                    return resource
+                    return resource, head
                 case responses.Unranged():
                     whole = True
                 case responses.Changed(now=what):
@@ -182,6 +225,22 @@ class Engine:
                         raise retry.error_for(failure, attempt, shown, decision.reason)
                     await asyncio.sleep(decision.delay)
         raise AssertionError("the loop above has no end")
+
+    async def of_the_whole(self, route: Route, head: Head) -> tuple[Claim, ...]:
+        """A partial answer's Content-MD5 may be the part's: ask by HEAD what the whole file's is."""
+        if not claims.ambiguous(head):
+            return ()
+        try:
+            async with self.transport.open(route, Ask(), "HEAD") as whole:
+                same = headers.same_version(headers.validator(head), headers.validator(whole.head))
+                return claims.announced(whole.head, bodiless=True) if whole.head.status == 200 and same else ()
+        except TransportFailure:
+            return ()
+
+    async def look_up(self, order: Order, size: int | None, head: Head | None = None) -> tuple[Claim, ...]:
+        """Digests of the file that are published elsewhere than in the answer."""
+        subject = Subject(order.url, order.headers, size, head)
+        return await self.lookup.claims(subject, thorough=self.settings.verify == "require")
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -201,20 +260,31 @@ class Job:
         self._routes = [Route(order.url, order.headers)]
         self._routes += [Route(url, order.headers if urls.origin(url) == home else {}) for url in order.mirrors]
         self._shown = urls.redact(order.url)
-        self._planner = Planner(LeasePolicy(), largest=order.largest_lease)
-        self._begun = time.monotonic()
+        self._planner = Planner(LeasePolicy(), largest=order.largest_lease, start=order.start, stop=order.stop)
+        self._begun, self._begun_at = time.monotonic(), engine.clock.now()
+        self._limiter = engine.limiter(order.url)
         self._transfer = Transfer(
-            Terms(self._shown, order.claim, order.size, self._settings.ceiling, engine.policy),
+            Terms(
+                self._shown,
+                order.claim,
+                order.size,
+                self._settings.ceiling,
+                engine.policy,
+                order.start,
+                order.stop,
+                self._settings.verify,
+            ),
             self._planner,
-            engine.limiter(order.url),
+            self._limiter,
             rng=random.random,
             restartable=sink.restartable,
             horizon=sink.horizon,
-            now=engine.clock.now(),
+            now=self._begun_at,
             mirrors=[(urls.redact(url), engine.limiter(url)) for url in order.mirrors],
         )
         self._turn = asyncio.Lock()
         self._workers: dict[Lease, asyncio.Task[None]] = {}
+        self._lookup: asyncio.Task[None] | None = None
         self._failed: machine.Fail | None = None
         self._over = asyncio.Event()
         self._group = asyncio.TaskGroup()
@@ -258,7 +328,7 @@ class Job:
                     await self._over.wait()
                 finally:
                     self._going = False
-                for task in (*self._workers.values(), *([self._saving] if self._saving is not None else [])):
+                for task in (*self._workers.values(), *filter(None, [self._saving, self._lookup])):
                     task.cancel()
         except BaseExceptionGroup as group:
             # A bug, not a failure of the transfer: let the first one be seen as it is.
@@ -283,6 +353,8 @@ class Job:
         match command:
             case machine.Prepare(resource, claim):
                 await self._sink.prepare(resource, claim)
+            case machine.Expect(resource, claim):
+                await self._sink.expect(resource, claim)
             case machine.Reset():
                 self._saved = 0
                 await self._sink.reset()
@@ -329,8 +401,8 @@ class Job:
         route = self._routes[lease.source]
         try:
             async with self._engine.transport.open(route, ask) as response:
-                claims = await self._more_claims(route, response)
-                await self._dispatch(machine.HeadReceived(lease, response.head, time.time(), claims))
+                more = await self._more_claims(route, response.head)
+                await self._dispatch(machine.HeadReceived(lease, response.head, time.time(), more))
                 if not lease.dropped:
                     await self._receive(lease, ask, response)
         except TransportFailure as error:
@@ -339,10 +411,12 @@ class Job:
 
     async def _receive(self, lease: Lease, ask: Ask, response: Response) -> None:
         cursor = self._sink.cursor(lease.position)
+        throttle, read = self._engine.throttle, response.read_into
+        read_some = read if throttle is None else paced(read, throttle, self._engine.clock.now)
         try:
             while lease.stop is None or lease.position < lease.stop:
                 limit = (1 << 62) if lease.stop is None else lease.stop - lease.position
-                count = await response.read_into(await cursor.reserve(limit))
+                count = await read_some(await cursor.reserve(limit))
                 if lease.dropped:
                     return
                 if count == 0:
@@ -358,18 +432,30 @@ class Job:
         if lease.position in (ask.stop, self._planner.size):
             await _end(response)
 
-    async def _more_claims(self, route: Route, response: Response) -> tuple[Claim, ...]:
-        """A partial answer's Content-MD5 may be the part's: ask by HEAD what the whole file's is."""
-        head, order = response.head, self._order
-        if self._transfer.resource is not None or order.claim is not None or not headers.ambiguous_md5(head):
+    # ── digests that the answer does not tell ────────────────────────────────────────────────────────────────────────
+
+    async def _more_claims(self, route: Route, head: Head) -> tuple[Claim, ...]:
+        """Begin to look for digests if the first answer has none, and wait for them where they would come too late."""
+        if self._transfer.resource is not None or not self._asks_others() or head.status not in (200, 206):
             return ()
-        try:
-            opened = self._engine.transport.open(route, Ask(), "HEAD")
-            async with opened as whole:
-                same = headers.same_version(headers.validator(head), headers.validator(whole.head))
-                return headers.claims(whole.head) if whole.head.status == 200 and same else ()
-        except TransportFailure:
-            return ()
+        found = await self._engine.of_the_whole(route, head)
+        if not integrity.conclusive((*claims.announced(head), *found)) and self._lookup is None:
+            size = responses.size(head)
+            self._lookup = self._group.create_task(self._look_up(head, size))
+            if self._settings.verify == "require":
+                await asyncio.wait([self._lookup])
+            elif self._sink.horizon() is not None:
+                await asyncio.wait([self._lookup], timeout=_LOOKUP_WAIT)
+        return found
+
+    def _asks_others(self) -> bool:
+        order = self._order
+        part = order.start or order.stop is not None
+        return order.claim is None and not part and self._settings.verify != "none"
+
+    async def _look_up(self, head: Head | None, size: int | None) -> None:
+        found = await self._engine.look_up(self._order, size, head)
+        await self._dispatch(machine.Promised(found))
 
     # ── beside the leases ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -415,13 +501,17 @@ class Job:
 
     async def _verify(self, size: int) -> None:
         try:
+            if self._lookup is None and self._transfer.claim is None and self._asks_others():
+                self._lookup = self._group.create_task(self._look_up(None, size))  # all was there: nothing was answered
+            if self._lookup is not None and self._sink.horizon() is None:
+                await asyncio.wait([self._lookup])
             event: Event = machine.Verified(await self._sink.digest(size))
         except HydraError as error:
             event = machine.Aborted(error)
         await self._dispatch(event)
 
     async def _commit(self) -> None:
-        resource, size = self._transfer.resource, self._planner.size
+        resource, size = self._transfer.resource, self._planner.end
         assert resource is not None
         assert size is not None
         try:
@@ -438,24 +528,31 @@ class Job:
         if self._order.on_progress is None or not (force or now - self._reported_at >= _PROGRESS_INTERVAL):
             return
         self._reported_at = now
+        size = self._size()
         phase = Phase.WAITING if transfer.waiting(now) else _PHASES[transfer.state]
         self._order.on_progress(
             Progress(
                 url=self._shown,
                 name=self._order.name,
                 phase=phase,
-                done=self._planner.done,
-                size=self._planner.size,
+                done=self._planner.done if size is None else min(self._planner.done, size),
+                size=size,
                 from_checkpoint=transfer.from_checkpoint,
                 connections=len(self._planner.active),
                 message=self._notice,
                 resumable=transfer.resumable,
+                bound=transfer.bound(now),
+                decision=_told(self._limiter.news()),
             )
         )
         self._notice = ""
 
+    def _size(self) -> int | None:
+        """Bytes that are wanted, None while that is unknown."""
+        return None if self._planner.end is None else max(0, self._planner.end - self._order.start)
+
     def _result(self) -> FetchResult:
-        transfer, resource, size = self._transfer, self._transfer.resource, self._planner.size
+        transfer, resource, size = self._transfer, self._transfer.resource, self._size()
         assert resource is not None
         assert size is not None
         claim = transfer.claim
@@ -478,7 +575,20 @@ class Job:
             peak_connections=transfer.peak,
             http_version=resource.http_version,
             elapsed=time.monotonic() - self._begun,
+            limited_by=transfer.limited_by,
+            decisions=tuple(
+                replace(each, at=round(each.at - self._begun_at, 3))
+                for each in self._limiter.decisions
+                if each.at >= self._begun_at
+            ),
+            digest_url=None if claim is None else claim.url,
         )
+
+
+def _told(decision: Decision | None) -> str:
+    if decision is None:
+        return ""
+    return f"{decision.limit} connection{'s' if decision.limit > 1 else ''} from now on: {decision.reason}"
 
 
 async def _end(response: Response) -> None:

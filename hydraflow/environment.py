@@ -17,6 +17,7 @@ __all__ = ["read"]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _TIME = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
+_SIZE = re.compile(r"-?[\d.]+\s*[A-Za-z]*")
 
 
 class _Dataclass(Protocol):
@@ -39,7 +40,23 @@ def _seconds(value: Any) -> Any:
         raise PydanticCustomError("time", "Input should be a time, such as 90, 10m or 2h") from None
 
 
-_BY_UNIT = {"seconds": Annotated[float, BeforeValidator(_seconds)], "bytes": ByteSize}
+def _size(value: Any) -> Any:
+    """Nothing may stand behind the unit; pydantic would overlook it."""
+    if isinstance(value, str) and not _SIZE.fullmatch(value.strip()):
+        raise PydanticCustomError("size", "Input should be a size, such as 5000000, 64MB or 32MiB")
+    return value
+
+
+def _rate(value: Any) -> Any:
+    """`2MB/s` is as good as `2MB`."""
+    return _size(value.strip().removesuffix("/s") if isinstance(value, str) else value)
+
+
+_BY_UNIT = {
+    "seconds": Annotated[float, BeforeValidator(_seconds)],
+    "bytes": Annotated[ByteSize, BeforeValidator(_size)],
+    "bytes per second": Annotated[ByteSize, BeforeValidator(_rate)],
+}
 
 
 def read(settings: type[T], prefix: str, given: dict[str, Any]) -> T:

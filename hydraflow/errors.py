@@ -14,9 +14,11 @@
     │ └ DeadlineExceededError       the caller's time is over
     ├ RemoteProtocolError                                     4  the answer breaks HTTP's rules
     ├ ResourceChangedError          .was .now                 7  the remote file is another one now
-    ├ IntegrityError                                          5  the bytes are wrong
+    ├ IntegrityError                                          5  the bytes are wrong, or nobody can tell
     │ ├ SizeMismatchError           .expected .actual
-    │ └ DigestMismatchError         .algorithm .expected .actual .source
+    │ ├ DigestMismatchError         .algorithm .expected .actual .source
+    │ ├ DigestConflictError         two who are trusted promise different digests
+    │ └ UnverifiableError           a digest is required, and none is known
     ├ StorageError                  (+OSError)                6  the local side failed
     │ ├ DiskFullError
     │ ├ DestinationExistsError
@@ -43,6 +45,7 @@ __all__ = [
     "DeadlineExceededError",
     "DestinationBusyError",
     "DestinationExistsError",
+    "DigestConflictError",
     "DigestMismatchError",
     "DiskFullError",
     "HydraError",
@@ -58,6 +61,7 @@ __all__ = [
     "StalledError",
     "StorageError",
     "TransferError",
+    "UnverifiableError",
 ]
 
 
@@ -212,6 +216,16 @@ class DigestMismatchError(IntegrityError):
         self.expected = expected
         self.actual = actual
         self.source = source
+
+
+class DigestConflictError(IntegrityError):
+    """Two sources that are trusted promise different digests; nothing was transferred."""
+
+
+class UnverifiableError(IntegrityError):
+    """`verify` is `require`, and nobody promises a digest that can be verified."""
+
+    default_hint = "Give one with --digest, or go without: --verify auto."
 
 
 class StorageError(HydraError, OSError):

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from hydraflow.errors import HydraError
-from hydraflow.models import FetchResult, Outcome, Phase, Progress, Verification
+from hydraflow.models import Bound, FetchResult, Outcome, Phase, Progress, Verification
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,7 @@ __all__ = [
     "Reporter",
     "choose",
     "error_line",
+    "reasons",
     "say",
     "show_cursor",
     "size_text",
@@ -84,11 +85,11 @@ class Reporter(Protocol):
         ...
 
 
-def choose(*, quiet: bool, plain: bool) -> Reporter:
+def choose(*, quiet: bool, plain: bool, verbose: bool = False) -> Reporter:
     """The reporter that fits the options and the terminal."""
     if quiet:
         return Quiet()
-    return Plain() if plain or not _is_display() else Live()
+    return Plain(verbose=verbose) if plain or not _is_display() else Live(verbose=verbose)
 
 
 def _is_display() -> bool:
@@ -127,16 +128,19 @@ class Quiet:
 
 
 class Plain(Quiet):
-    """One line for each event, and one for each file every ten seconds."""
+    """One line for each event, and one for each file every ten seconds; `verbose` says why it is as fast as it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, verbose: bool = False) -> None:
         super().__init__()
+        self._verbose = verbose
         self._told: dict[str, tuple[float, int]] = {}
 
     def update(self, progress: Progress) -> None:
         super().update(progress)
         if progress.message:
             say(f"{progress.name}: {progress.message}")
+        if self._verbose and progress.decision:
+            say(f"{progress.name}: {progress.decision}")
         now = time.monotonic()
         at, done = self._told.setdefault(progress.name, (now, progress.done))
         if progress.phase is Phase.TRANSFERRING and now - at >= _LINE_EVERY:
@@ -146,6 +150,8 @@ class Plain(Quiet):
     def finished(self, result: FetchResult, name: str) -> None:
         super().finished(result, name)
         say(summary(result, name))
+        if self._verbose:
+            say(reasons(result, name))
 
     def note(self, line: str) -> None:
         say(line)
@@ -157,8 +163,9 @@ class Live(Quiet):
     Drawn when there is news, and not by a thread of its own: what one thread prints while another draws tears the bars.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, verbose: bool = False) -> None:
         super().__init__()
+        self._verbose = verbose
         import rich.console
         import rich.progress as bars
         import rich.theme
@@ -177,6 +184,8 @@ class Live(Quiet):
         with self._guard:
             if progress.message:
                 self._print(f"{progress.name}: {progress.message}", style="dim")
+            if self._verbose and progress.decision:
+                self._print(f"{progress.name}: {progress.decision}", style="dim")
             self._set(progress)
             self._draw()
 
@@ -208,6 +217,8 @@ class Live(Quiet):
         super().finished(result, name)
         self._remove(name)
         self._print(summary(result, name))
+        if self._verbose:
+            self._print(reasons(result, name), style="dim")
 
     def failed(self, error: HydraError, name: str) -> None:
         self._running.pop(name, None)
@@ -284,12 +295,35 @@ _UNVERIFIED = {
 
 def summary(result: FetchResult, name: str) -> str:
     """One line that says what was done, and what was verified."""
-    proof = _UNVERIFIED.get(result.verification) or f"verified {_algorithm(result)} ({result.digest_source})"
+    proof = _UNVERIFIED.get(result.verification) or f"verified {_algorithm(result)} ({_promise(result)})"
     place = f" → {result.path}" if result.path is not None else ""
     if result.outcome is Outcome.ALREADY_PRESENT:
         return f"{name}: already present, {size_text(result.size)}, {proof}{place}"
     kept = f", {size_text(result.bytes_from_checkpoint)} from the checkpoint" if result.bytes_from_checkpoint else ""
     return f"{name}: {_DEEDS[result.outcome]} {size_text(result.size)} in {result.elapsed:.1f} s{kept}, {proof}{place}"
+
+
+_BOUNDS = {
+    Bound.LINK: "the link: more connections bring no more",
+    Bound.SERVER: "the server: it refuses more requests, or cannot send parts",
+    Bound.CEILING: "the number of connections allowed (see --threads and --aggressive)",
+    Bound.READER: "the reader of the stream",
+    Bound.LIMIT_RATE: "--limit-rate",
+}
+
+
+def reasons(result: FetchResult, name: str) -> str:
+    """One line that says why it was as fast as it was."""
+    requests = f"{result.requests} request{'s' if result.requests != 1 else ''}"
+    retries = f", {result.retries} of them failed" if result.retries else ""
+    peak = f"{result.peak_connections} connection{'s' if result.peak_connections != 1 else ''} at most"
+    bound = f"; limited by {_BOUNDS[result.limited_by]}" if result.limited_by is not None else ""
+    return f"{name}: {requests}{retries}, {peak}{bound}"
+
+
+def _promise(result: FetchResult) -> str:
+    """Who promised the digest, and where."""
+    return f"{result.digest_source}" if result.digest_url is None else f"{result.digest_source} {result.digest_url}"
 
 
 def _algorithm(result: FetchResult) -> str:

@@ -33,8 +33,9 @@ def _setting(
     least: float = -math.inf,
     above: float = -math.inf,
     most: float = math.inf,
+    choices: tuple[str, ...] = (),
 ) -> T:
-    bounds = {"unit": unit, "least": least, "above": above, "most": most}
+    bounds = {"unit": unit, "least": least, "above": above, "most": most, "choices": choices}
     return dataclasses.field(default=default, metadata={"meaning": meaning, **bounds})
 
 
@@ -67,6 +68,9 @@ class Settings:
     buffer: int | None = _setting(
         None, "Memory for a stream's reorder window; default: threads × 5 MB.", unit="bytes", least=MB
     )
+    limit_rate: int | None = _setting(
+        None, "Most bytes per second that all transfers receive together.", unit="bytes per second", least=1000
+    )
     connect_timeout: float = _seconds(10.0, "Longest wait for a connection, TLS included.")
     read_timeout: float = _seconds(30.0, "Longest silence on a connection before it is given up.")
     first_wait: float = _seconds(
@@ -81,6 +85,11 @@ class Settings:
     retry_delay: float = _seconds(0.5, "First pause after a failure; doubles, with full jitter.")
     retry_delay_max: float = _seconds(
         15.0, "Longest pause between two tries; four times that if the server is overloaded."
+    )
+    verify: str = _setting(
+        "auto",
+        "auto: by the best digest that can be found; require: fail where there is none; none: only by one of your own.",
+        choices=("auto", "require", "none"),
     )
     sync_bytes: int = _setting(64 << 20, "A checkpoint is made at least every so many bytes.", unit="bytes", least=MB)
     sync_interval: float = _seconds(0.5, "A checkpoint is made at least every so many seconds.")
@@ -147,6 +156,9 @@ def _is_plain(field: dataclasses.Field[Any], value: object) -> bool:
 def _check(field: dataclasses.Field[Any], value: Any) -> None:
     if not _is_plain(field, value):
         raise ConfigurationError(f"{field.name}: must be {field.type}, not {value!r}", hint=_HINT)
+    if field.metadata["choices"] and value not in field.metadata["choices"]:
+        choices = ", ".join(field.metadata["choices"])
+        raise ConfigurationError(f"{field.name}: must be one of {choices}, not {value!r}", hint=_HINT)
     if isinstance(value, (int, float)):
         least, above, most = (field.metadata[each] for each in ("least", "above", "most"))
         wrong = (

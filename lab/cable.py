@@ -137,7 +137,7 @@ class FarNginx(Nginx):
 
     def __init__(self, cable: Cable, root: Path, **options: Any) -> None:
         super().__init__(root, **options)
-        self._cable = cable
+        self.cable = cable
 
     @property
     def url(self) -> str:
@@ -155,10 +155,10 @@ class FarNginx(Nginx):
 
     def command(self) -> Sequence[str | Path]:
         """The server in the far namespace."""
-        return [*self._cable.enter(self._cable.far), *super().command()]
+        return [*self.cable.enter(self.cable.far), *super().command()]
 
     def _wait_ready(self) -> None:
-        self._wait(lambda: self.ports[0] in _listening(self._cable.far), "not ready")
+        self._wait(lambda: self.ports[0] in _listening(self.cable.far), "not ready")
 
 
 def _listening(pid: int) -> list[int]:

@@ -20,16 +20,22 @@ class Rclone(Server):
         root: directory to serve; over S3 its sub-directories are the buckets.
         protocol: what it speaks.
         options: more arguments of `rclone serve`, such as `--user` and `--pass`.
+        writable: clients may change what is there.
     """
 
     def __init__(
-        self, root: Path, protocol: Literal["http", "webdav", "s3"] = "http", *, options: Sequence[str] = ()
+        self,
+        root: Path,
+        protocol: Literal["http", "webdav", "s3"] = "http",
+        *,
+        options: Sequence[str] = (),
+        writable: bool = False,
     ) -> None:
         self._binary = script("rclone")
         super().__init__()
         self.root = root.resolve()
         self._protocol = protocol
-        self._options = options
+        self._options = [*options, *([] if writable else ["--read-only"])]
 
     @property
     def url(self) -> str:
@@ -37,7 +43,7 @@ class Rclone(Server):
         return f"http://{HOST}:{self.ports[0]}"
 
     def command(self) -> Sequence[str | Path]:
-        """Serve read-only, without the user's configuration and cache."""
+        """Serve without the user's configuration and cache."""
         return [
             self._binary,
             "serve",
@@ -46,6 +52,5 @@ class Rclone(Server):
             f"--addr={HOST}:{self.ports[0]}",
             f"--config={self.directory / 'rclone.conf'}",
             f"--cache-dir={self.directory / 'cache'}",
-            "--read-only",
             *self._options,
         ]

@@ -12,6 +12,7 @@ import pytest
 import uvloop
 
 from lab import certificates as lab_certificates
+from lab.cable import Cable, CableError
 from lab.caddy import Caddy
 from lab.data import fasta, random_file
 from lab.nginx import Nginx
@@ -197,3 +198,13 @@ def _serving(make: Callable[[], Server]) -> Iterator[Any]:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(str(error))
     with server:
         yield server
+
+
+@pytest.fixture
+def cable() -> Iterator[Cable]:
+    """Two hosts and a cable between them."""
+    try:
+        with Cable(names=True) as cable:
+            yield cable
+    except CableError as error:
+        pytest.skip(f"OUTAGES ARE NOT TESTED: {error}")

@@ -52,6 +52,25 @@ def test_no_patience_is_a_choice_but_no_time_is_none():
         load(read_timeout="0")
 
 
+@pytest.mark.parametrize("written", ["2000000", "2MB", "2MB/s", "2 MB /s", "2M", 2_000_000])
+def test_rates(written, monkeypatch):
+    assert load(limit_rate=written).limit_rate == 2_000_000
+    monkeypatch.setenv("HYDRAFLOW_LIMIT_RATE", str(written))
+    assert load().limit_rate == 2_000_000
+
+
+@pytest.mark.parametrize("written", ["5", "0", "999", "-1", "fast", "5MB per second", "5,000,000", "/s", ""])
+def test_what_is_no_rate_or_none_that_can_be_meant(written):
+    with pytest.raises(ConfigurationError, match=r"^limit_rate: "):
+        load(limit_rate=written)
+
+
+def test_what_stands_behind_a_size_is_not_overlooked():
+    assert load(buffer="64 MB").buffer == 64_000_000
+    with pytest.raises(ConfigurationError, match=r"^buffer: Input should be a size, such as .*, not '64MB,5'$"):
+        load(buffer="64MB,5")
+
+
 def test_patience_outlasts_an_outage_of_ten_minutes():
     settings = Settings()
     slowest = settings.read_timeout + settings.connect_timeout + settings.retry_delay_max

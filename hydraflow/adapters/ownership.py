@@ -74,7 +74,11 @@ class Owner:
 
     def __str__(self) -> str:
         fields = _parse(self.record)
-        return "another process" if fields is None else f"another process ({fields['pid']} on {fields['host']})"
+        if fields is None:
+            return "another process"
+        # Whoever may write to the directory may have written it: it goes to a terminal.
+        host = "".join(char if char.isprintable() else "_" for char in fields["host"][:64])
+        return f"another process ({fields['pid']} on {host})"
 
 
 class Ownership:

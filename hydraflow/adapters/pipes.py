@@ -20,13 +20,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
-from hydraflow.adapters.sinks import StreamSink
 from hydraflow.errors import NoReaderError, ReaderGoneError, SinkError
 
-__all__ = ["DescriptorWriter", "FifoWriter", "Writer", "feed"]
+__all__ = ["DescriptorWriter", "FifoWriter", "Writer"]
 
 _SLICE = 0.1
 _PIECE = 1 << 20
+_PAGE = 4096
 _F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", 1031)
 
 
@@ -41,26 +41,46 @@ class Writer(Protocol):
         """Raise if the reader is gone, without writing."""
         ...
 
-    def close(self, *, complete: bool) -> None:
-        """Let go; `complete` says that all has been written."""
+    def hold(self) -> int:
+        """A descriptor more of the writing end, for somebody else: as long as it is open no reader sees the end."""
+        ...
+
+    def finish(self) -> None:
+        """All has been written; returns when a reader has come who will see the end."""
+        ...
+
+    def close(self) -> None:
+        """Let go; a reader sees the end of what has been written."""
         ...
 
 
-def feed(sink: StreamSink, writer: Writer, stopped: Callable[[], bool]) -> None:
-    """Move everything from the sink to the writer, until the verified end, an error, or `stopped()`.
+class _Pages:
+    """Puts bytes forward in whole pages; what is left over waits for more, or for the end.
 
-    Raises:
-        HydraError: what ended the transfer, or the reader's failure.
+    GNU tar wants what it reads at a time to be whole blocks of 512 bytes, and a pipe gives what there is in it.
     """
-    while not stopped():
-        view = sink.take(_PIECE, _SLICE)
-        if view is None:
-            return
-        if view:
-            writer.write(view)
-            sink.release(len(view))
-        else:
-            writer.check()
+
+    def __init__(self, put: Callable[[memoryview], None]) -> None:
+        self._put = put
+        self._rest = bytearray()
+
+    def write(self, view: memoryview) -> None:
+        if self._rest:
+            missing = _PAGE - len(self._rest)
+            self._rest += view[:missing]
+            view = view[missing:]
+            if len(self._rest) < _PAGE:
+                return
+            self.finish()
+        whole = len(view) - len(view) % _PAGE
+        if whole:
+            self._put(view[:whole])
+        self._rest += view[whole:]
+
+    def finish(self) -> None:
+        rest, self._rest = self._rest, bytearray()
+        if rest:
+            self._put(memoryview(rest))
 
 
 class DescriptorWriter:
@@ -68,16 +88,21 @@ class DescriptorWriter:
 
     def __init__(self, fd: int, stopped: Callable[[], bool] = lambda: False) -> None:
         self._fd, self._owned, self._stopped = fd, False, stopped
+        self._pages = _Pages(self.put)
         with _unless_gone():
             if stat.S_ISFIFO(os.fstat(fd).st_mode):
                 # A description of our own: making the caller's one non-blocking would change it for every process.
-                self._fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                self._fd = _open_again(fd)
                 self._owned = True
                 fcntl.fcntl(self._fd, _F_SETPIPE_SZ, _PIECE)
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLOUT)
 
     def write(self, view: memoryview) -> None:
+        self._pages.write(view)
+
+    def put(self, view: memoryview) -> None:
+        """Write all of `view` now."""
         while view:
             if self._stopped():
                 return
@@ -94,8 +119,13 @@ class DescriptorWriter:
         if self._owned and any(event & select.POLLERR for _, event in self._poll.poll(0)):
             raise ReaderGoneError("the reader closed the pipe")
 
-    def close(self, *, complete: bool) -> None:
-        del complete
+    def hold(self) -> int:
+        return _open_again(self._fd)
+
+    def finish(self) -> None:
+        self._pages.finish()
+
+    def close(self) -> None:
         if self._owned:
             os.close(self._fd)
 
@@ -107,29 +137,53 @@ class FifoWriter:
         path: of the pipe; one that is made here has mode 0600 and is removed at the end.
         timeout: longest wait for a reader, in seconds.
         stopped: tells when to give up early.
+        excused: tells when a reader cannot be expected yet, and the wait for it begins anew.
 
     Raises:
         SinkError: there is something else at `path`, or the pipe cannot be made.
     """
 
-    def __init__(self, path: Path, timeout: float, stopped: Callable[[], bool] = lambda: False) -> None:
-        self._path, self._timeout, self._stopped = path, timeout, stopped
+    def __init__(
+        self,
+        path: Path,
+        timeout: float,
+        stopped: Callable[[], bool] = lambda: False,
+        excused: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._path, self._timeout, self._stopped, self._excused = path, timeout, stopped, excused
         self._writer: DescriptorWriter | None = None
-        self._made, self._fd, self._keeper = False, -1, -1
+        self._pages = _Pages(self._put)
+        self._made: tuple[int, int] | None = None
+        self._fd = self._keeper = -1
         try:
-            self._made = _make_fifo(path)
-            self._keeper = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            made = _make_fifo(path)
+            self._keeper = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+            facts = os.fstat(self._keeper)
+            if made:
+                self._made = facts.st_dev, facts.st_ino
+            _check_fifo(path, facts)
         except OSError as error:
-            self.close(complete=False)
+            self.close()
             raise SinkError(f"cannot use {path} as a named pipe: {error.strerror}") from error
+        except SinkError:
+            self.close()
+            raise
+
+    @property
+    def attached(self) -> bool:
+        """A reader has come."""
+        return self._writer is not None
 
     def write(self, view: memoryview) -> None:
+        self._pages.write(view)
+
+    def _put(self, view: memoryview) -> None:
         if self._writer is None:
             filled = self._prefill(view)
             view = view[filled:]
             self._await_reader(filled)
         if self._writer is not None:
-            self._writer.write(view)
+            self._writer.put(view)
 
     def _prefill(self, view: memoryview) -> int:
         with contextlib.suppress(OSError):
@@ -140,13 +194,23 @@ class FifoWriter:
 
     def _await_reader(self, filled: int) -> None:
         """A reader is there once the pipe holds less than the `filled` bytes that were put in."""
-        deadline = time.monotonic() + self._timeout
-        while _unread(self._keeper) >= filled:
+        if self._wait(lambda: _unread(self._keeper) < filled):
+            self._attach()
+
+    def _wait(self, came: Callable[[], bool]) -> bool:
+        """Until a reader `came`; False if it was stopped before."""
+        since = time.monotonic()
+        while not came():
             if self._stopped():
-                return
-            if time.monotonic() > deadline:
+                return False
+            if self._excused():
+                since = time.monotonic()
+            if time.monotonic() - since > self._timeout:
                 raise NoReaderError(f"nobody opened {self._path} for reading within {self._timeout:g} s")
             time.sleep(0.01)
+        return True
+
+    def _attach(self) -> None:
         self._become_writer()
         self._writer = DescriptorWriter(self._fd, self._stopped)
 
@@ -154,40 +218,39 @@ class FifoWriter:
         if self._writer is not None:
             self._writer.check()
 
-    def close(self, *, complete: bool) -> None:
-        """End the pipe; an empty stream still waits for its reader."""
-        try:
-            if complete and self._writer is None:
-                self._finish_unread()
-        finally:
-            self._let_go(complete=complete)
-
-    def _let_go(self, *, complete: bool) -> None:
+    def close(self) -> None:
+        """End the pipe."""
         if self._writer is not None:
-            self._writer.close(complete=complete)
+            self._writer.close()
         for fd in (self._fd, self._keeper):
             if fd >= 0:
                 os.close(fd)
-        if self._made:
-            with contextlib.suppress(OSError):
+        self.remove()
+
+    def hold(self) -> int:
+        return _open_again(self._fd if self._keeper < 0 else self._keeper)
+
+    def remove(self) -> None:
+        """Take the name away, if it is ours still; who has the pipe open goes on."""
+        with contextlib.suppress(OSError):
+            facts = self._path.lstat()
+            if self._made == (facts.st_dev, facts.st_ino):
                 self._path.unlink()
 
-    def _finish_unread(self) -> None:
-        """Nothing was written at all: let go once there is a reader, which then sees the end."""
+    def finish(self) -> None:
+        self._pages.finish()
+        if self._writer is not None or self._stopped():
+            return
+        # Nothing was written at all.
         self._become_writer()
-        poll, deadline = select.poll(), time.monotonic() + self._timeout
+        poll = select.poll()
         poll.register(self._fd, 0)
-        while poll.poll(0):  # an error: nobody has the other end
-            if self._stopped():
-                return
-            if time.monotonic() > deadline:
-                raise NoReaderError(f"nobody opened {self._path} for reading within {self._timeout:g} s")
-            time.sleep(0.01)
+        self._wait(lambda: not poll.poll(0))  # an error: nobody has the other end
 
     def _become_writer(self) -> None:
         """Let our own reading end go; the pipe has a writer at every moment, or a reader would see its end."""
         try:
-            self._fd = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            self._fd = _open_again(self._keeper)
         except OSError as error:
             raise SinkError(f"cannot open {self._path}: {error.strerror}") from error
         os.close(self._keeper)
@@ -203,6 +266,20 @@ def _make_fifo(path: Path) -> bool:
             raise SinkError(f"{path} exists and is not a named pipe") from None
         return False
     return True
+
+
+def _check_fifo(path: Path, facts: os.stat_result) -> None:
+    """What was opened is a pipe, and in a directory like /tmp nobody else has laid it there to listen."""
+    if not stat.S_ISFIFO(facts.st_mode):
+        raise SinkError(f"{path} is not a named pipe")
+    everyones = path.parent.stat().st_mode & stat.S_ISVTX
+    if everyones and facts.st_uid != os.geteuid():
+        raise SinkError(f"the named pipe {path} belongs to another user", hint="Choose a directory of your own.")
+
+
+def _open_again(fd: int) -> int:
+    """The same pipe for writing, with a description of its own, whatever lies at its name by now."""
+    return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _unread(fd: int) -> int:

@@ -21,7 +21,7 @@ from hydraflow.core.reorder import Window
 from hydraflow.errors import StorageError
 from hydraflow.models import Claim, Resource
 
-__all__ = ["HOLD_BACK", "Cursor", "FileSink", "Sink", "StreamSink"]
+__all__ = ["HOLD_BACK", "Cursor", "FileSink", "Sink", "Source", "StreamSink"]
 
 #: Bytes at the end of a stream that no reader gets before everything is verified.
 HOLD_BACK = 64 << 10
@@ -56,6 +56,10 @@ class Sink(Protocol):
 
     async def prepare(self, resource: Resource, claim: Claim | None) -> None:
         """Make ready for this resource, and hash for this claim."""
+        ...
+
+    async def expect(self, resource: Resource, claim: Claim) -> None:
+        """Hash for this claim instead, from the first byte; only for a sink without a horizon."""
         ...
 
     def cursor(self, position: int) -> Cursor:
@@ -95,6 +99,34 @@ class Sink(Protocol):
         ...
 
 
+class Source(Protocol):
+    """The reader's end of a stream; used in one thread."""
+
+    @property
+    def verified(self) -> bool:
+        """Every byte has passed its check, though the reader may not have taken every one."""
+        ...
+
+    def take(self, most: int, timeout: float | None = None) -> memoryview | None:
+        """The next bytes in order, at most `most`, as a view that is good until `release`.
+
+        Returns:
+            An empty view if none came within `timeout` seconds, None at the verified end of the stream.
+
+        Raises:
+            BaseException: what ended the transfer, if it was not its proper end.
+        """
+        ...
+
+    def release(self, count: int) -> None:
+        """The bytes that `take` gave are used; all `count` of them."""
+        ...
+
+    def leave(self) -> None:
+        """The reader has gone; called when the transfer has ended."""
+        ...
+
+
 class FileSink:
     """A file on disk, with a checkpoint beside it while it grows.
 
@@ -108,6 +140,7 @@ class FileSink:
 
     #: Memory that cursors have received into and others can use again; of one thread, the engine's.
     _scratch: ClassVar[list[memoryview]] = []
+    _most_in_memory: ClassVar[int] = _SMALL
 
     def __init__(self, store: Store, *, resume: bool = True) -> None:
         self._store = store
@@ -123,12 +156,19 @@ class FileSink:
         return await self._in_thread(self._begin)
 
     async def prepare(self, resource: Resource, claim: Claim | None) -> None:
-        if self._store.empty and resource.size is not None and resource.size <= _SMALL:
+        if self._store.empty and resource.size is not None and resource.size <= self._most_in_memory:
             # Prepared once more it begins its digest anew, and keeps its bytes.
             self._small = self._small or _Small(resource, claim)
             return
         await self._in_thread(self._prepare, resource)
-        self._begin_hash(claim)
+        self._begin_hash(resource, claim)
+
+    async def expect(self, resource: Resource, claim: Claim) -> None:
+        if self._small is not None:
+            self._small.claim = claim
+            return
+        await self._in_thread(self._end_hash)
+        self._begin_hash(resource, claim)
 
     def cursor(self, position: int) -> Cursor:
         if self._small is not None:
@@ -186,12 +226,12 @@ class FileSink:
         if self._small is small:
             self._store.write(0, small.view)
             self._small = None
-            self._begin_hash(small.claim)
+            self._begin_hash(small.resource, small.claim)
 
-    def _begin_hash(self, claim: Claim | None) -> None:
+    def _begin_hash(self, resource: Resource, claim: Claim | None) -> None:
         self._end_hash()
         if claim is not None:
-            self._hasher = PrefixHasher(integrity.hasher(claim.digest.algorithm), self._store.read_into)
+            self._hasher = PrefixHasher(integrity.verifier(claim.digest, resource.size), self._store.read_into)
 
     def write(self, position: int, data: memoryview) -> None:
         """Bytes of a small file have come, into its memory: put them where the others are."""
@@ -248,7 +288,7 @@ class _Small:
     def digest(self) -> str | None:
         if self.claim is None:
             return None
-        hasher = integrity.hasher(self.claim.digest.algorithm)
+        hasher = integrity.verifier(self.claim.digest, self.resource.size)
         hasher.update(self.view)
         return hasher.hexdigest()
 
@@ -290,17 +330,21 @@ class StreamSink:
 
     Args:
         capacity: bytes of the window.
+        start: first offset that the reader gets; what comes before is thrown away.
+        stop: first offset that the reader does not get; None for the end of the file.
 
     Attributes:
         on_room: called in the engine's thread when the reader has made room.
+        verified: every byte has passed its check, though the reader may not have taken every one.
     """
 
-    def __init__(self, capacity: int) -> None:
-        self._window = Window(max(capacity, 4 * HOLD_BACK))
+    def __init__(self, capacity: int, start: int = 0, stop: int | None = None) -> None:
+        self._start, self._stop = start, stop
+        self._window = Window(max(capacity, 4 * HOLD_BACK), start=start)
         self._turn = threading.Condition()
         self._size: int | None = None
         self._given = self._frozen = False
-        self._verified = False
+        self.verified = False
         self._ended = False
         self._error: BaseException | None = None
         self._hasher: integrity.Hasher | None = None
@@ -318,8 +362,12 @@ class StreamSink:
 
     async def prepare(self, resource: Resource, claim: Claim | None) -> None:
         with self._turn:
-            self._size = resource.size
-            self._hasher = None if claim is None else integrity.hasher(claim.digest.algorithm)
+            self._size = resource.size if resource.size is None else min(resource.size, self._stop or resource.size)
+            self._hasher = None if claim is None else integrity.verifier(claim.digest, resource.size)
+
+    async def expect(self, resource: Resource, claim: Claim) -> None:
+        del resource, claim
+        raise AssertionError("a reader may have had bytes by now")
 
     def cursor(self, position: int) -> Cursor:
         return _WindowCursor(self, position)
@@ -341,7 +389,7 @@ class StreamSink:
 
     async def reset(self) -> None:
         with self._turn:
-            self._window = Window(self._window.capacity)
+            self._window = Window(self._window.capacity, start=self._start)
             self._size = self._hasher = None
             self._frozen = False
 
@@ -362,7 +410,7 @@ class StreamSink:
         del resource
         with self._turn:
             self._hasher = None
-            self._verified = True
+            self.verified = True
             self._turn.notify_all()
         while self._window.head < size:
             await self._wait_for_room()
@@ -374,15 +422,21 @@ class StreamSink:
             self._turn.notify_all()
 
     async def room(self, position: int, limit: int) -> memoryview:
-        """Memory in the window for bytes at `position`."""
+        """Memory in the window for bytes at `position`, or of no use for those that nobody wants."""
+        if position < self._start:
+            return memoryview(bytearray(min(limit, self._start - position, _SCRATCH)))
+        if self._stop is not None and position >= self._stop:
+            return memoryview(bytearray(min(limit, _SCRATCH)))
         while True:
             with self._turn:
-                if view := self._window.room(position, limit):
-                    return view
+                if view := self._window.room(position, limit if self._stop is None else self._stop - position):
+                    return view[:limit]
             await self._wait_for_room()
 
     def add(self, start: int, stop: int) -> None:
         """Bytes `[start, stop)` have arrived in the window's memory."""
+        if start < self._start or start >= (self._stop or stop):
+            return
         with self._turn:
             if self._window.add(start, stop):
                 self._turn.notify_all()
@@ -399,7 +453,7 @@ class StreamSink:
 
     def _limit(self) -> int:
         """First offset that the reader may not have yet."""
-        if self._verified:
+        if self.verified:
             return self._window.ready
         end = self._window.ready if self._size is None else self._size
         return min(self._window.ready, max(self._window.head, end - HOLD_BACK))
@@ -440,6 +494,8 @@ class StreamSink:
             self._released = 0
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._made_room)
+
+    def leave(self) -> None: ...
 
     def _available(self) -> bool:
         return not self._frozen and self._window.head < self._limit()

@@ -256,6 +256,11 @@ class Store:
         """Read bytes of the part file back, for the digest."""
         return os.preadv(self._part, [view], offset)
 
+    def share(self) -> int:
+        """A descriptor more of the part file, for a reader; it stays that file's when it gets its final name."""
+        with wrap(f"cannot read {self.path}"):
+            return os.dup(self._part)
+
     def sync(self, received: RangeSet) -> None:
         """Make a checkpoint of what has been written.
 

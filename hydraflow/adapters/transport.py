@@ -102,6 +102,8 @@ class Route:
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         self.origin = _Hop(url, headers)
         self.target: _Hop | None = None
+        #: Heads of the answers that led to the target: they may say more of the file than the target does.
+        self.redirects: tuple[Head, ...] = ()
 
 
 class Transport:
@@ -140,7 +142,9 @@ class Transport:
         try:
             if response.history and response.status_code in (200, 206):
                 route.target = _Hop(str(response.url), response.extensions[_HEADERS])
-            yield Response(_head(response), response)
+                route.redirects = tuple(_head(each) for each in response.history)
+            redirects = route.redirects if route.target is not None else ()
+            yield Response(_head(response, redirects), response)
         finally:
             await response.aclose()
 
@@ -281,9 +285,9 @@ def _silence_libraries() -> None:
     _SILENT_THREADS.add(threading.get_ident())
 
 
-def _head(response: httpx.Response) -> Head:
+def _head(response: httpx.Response, redirects: tuple[Head, ...] = ()) -> Head:
     fields = tuple((k.decode("latin-1").lower(), v.decode("latin-1")) for k, v in response.headers.raw)
-    return Head(response.status_code, fields, urls.redact(str(response.url)), response.http_version)
+    return Head(response.status_code, fields, urls.redact(str(response.url)), response.http_version, redirects)
 
 
 class _border:  # noqa: N801 - reads as a statement

@@ -5,30 +5,22 @@ Whatever a server sends, nothing here raises, except where it says so: a field t
 
 from __future__ import annotations
 
-import base64
 import enum
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from hydraflow.errors import RemoteProtocolError
-from hydraflow.models import Claim, Digest, DigestSource, Head, Validator
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+from hydraflow.models import Head, Validator
 
 __all__ = [
     "MAX_SIZE",
     "ContentRange",
     "Likeness",
-    "ambiguous_md5",
-    "claims",
     "compare",
     "content_encoding",
     "content_length",
     "content_range",
-    "contradict",
     "http_date",
     "is_etag",
     "media_type",
@@ -39,8 +31,6 @@ __all__ = [
 
 MAX_SIZE = 2**63 - 1  # what a file system can address
 MAX_PAUSE = 2.0**31  # seconds; longer waits are cut to this, about 68 years (compare RFC 9111 §1.2.2)
-
-_OK, _PARTIAL = 200, 206
 
 
 # ── sizes and ranges ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -230,83 +220,3 @@ def media_type(head: Head) -> str | None:
     """`type/subtype` in lower case, without parameters (RFC 9110 §8.3.1)."""
     text = (head.get("content-type") or "").partition(";")[0].strip(" \t")
     return text.lower() if _MEDIA_TYPE.fullmatch(text) else None
-
-
-# ── digests ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-_S3_MD5 = re.compile(r'"([0-9A-Fa-f]{32})"')
-_GOOG_ALGORITHMS = ("md5", "crc32c")
-
-
-def claims(head: Head) -> tuple[Claim, ...]:
-    """Digests that the server announces for the whole file, most trusted first."""
-    return (*_goog_hash(head), *_content_md5(head), *_s3_etag(head))
-
-
-def contradict(one: Iterable[Claim], two: Iterable[Claim]) -> bool:
-    """One source promises two different digests of one algorithm: these are claims about two versions."""
-    promised = {(claim.source, claim.digest.algorithm): claim.digest for claim in one}
-    return any(promised.get((claim.source, claim.digest.algorithm), claim.digest) != claim.digest for claim in two)
-
-
-def ambiguous_md5(head: Head) -> bool:
-    """A 206 carries a Content-MD5 that may be of the part or of the whole: RFC 1864 says part, many servers say whole.
-
-    A HEAD request can tell.
-    """
-    return head.status == _PARTIAL and not _covers_all(head) and _md5(head) is not None
-
-
-def _goog_hash(head: Head) -> Iterator[Claim]:
-    """`x-goog-hash: crc32c=…,md5=…`, on one line or several."""
-    stored = head.get("x-goog-stored-content-encoding")
-    if stored not in (None, "identity", head.get("content-encoding")):
-        return  # the server decompresses on the way: the hash is of what it stores, not of what it sends
-    pairs = {pair.strip(" \t") for pair in (head.get("x-goog-hash") or "").split(",")}
-    for algorithm in _GOOG_ALGORITHMS:
-        values = {pair.removeprefix(f"{algorithm}=") for pair in pairs if pair.startswith(f"{algorithm}=")}
-        digest = _from_base64(algorithm, values.pop()) if len(values) == 1 else None
-        if digest is not None:
-            yield Claim(digest, DigestSource.GOOG_HASH)
-
-
-def _content_md5(head: Head) -> Iterator[Claim]:
-    digest = _md5(head)
-    if digest is not None and (head.status == _OK or _covers_all(head)):
-        yield Claim(digest, DigestSource.CONTENT_MD5)
-
-
-def _s3_etag(head: Head) -> Iterator[Claim]:
-    """The ETag of an S3 object that was put in one piece and not encrypted with a key of its own is its MD5."""
-    match = _S3_MD5.fullmatch(head.get("etag") or "")
-    if match is not None and _is_s3(head) and not _has_opaque_etag(head):
-        yield Claim(Digest("md5", match[1].lower()), DigestSource.S3_ETAG)
-
-
-def _is_s3(head: Head) -> bool:
-    marks = head.get_all("x-amz-request-id") or head.get_all("x-amz-id-2")
-    return bool(marks) or (head.get("server") or "").strip().lower() == "amazons3"
-
-
-def _has_opaque_etag(head: Head) -> bool:
-    """Objects under SSE-KMS or SSE-C, and those of directory buckets, have ETags that only look like an MD5."""
-    encryption = (head.get("x-amz-server-side-encryption") or "").strip().lower()
-    customer_key = head.get("x-amz-server-side-encryption-customer-algorithm") is not None
-    directory = (head.get("x-amz-storage-class") or "").strip().upper() == "EXPRESS_ONEZONE"
-    return encryption.startswith("aws:kms") or customer_key or directory
-
-
-def _md5(head: Head) -> Digest | None:
-    return _from_base64("md5", head.get("content-md5") or "")
-
-
-def _covers_all(head: Head) -> bool:
-    part = content_range(head.get("content-range"))
-    return head.status == _PARTIAL and part is not None and part.whole
-
-
-def _from_base64(algorithm: str, value: str) -> Digest | None:
-    try:
-        return Digest(algorithm, base64.b64decode(value.strip(" \t"), validate=True).hex())
-    except ValueError:
-        return None

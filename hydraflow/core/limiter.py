@@ -19,7 +19,9 @@ One idea: a number of connections is *tried*, and stays if the goodput of the ne
          └──── several failures in a row: one request at a time until one succeeds (any state)
 
 A refusal is a 429, a 503, or no connection for one while others have theirs.  Requests that are refused together are
-one event: what is left under way the server seems to bear, and if nothing is left, half of it is tried.
+one event: what is left under way the server seems to bear, and if nothing is left, half of it is tried.  Where one
+alone is refused again, it is not their number but how soon they come: there is a gap between two from then on, twice
+as long after each refusal, shorter after each while without one.
 
 Goodput says nothing where requests are short and many wait: each that ends then lets more of those that wait begin.
 
@@ -31,9 +33,11 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Hashable
-from dataclasses import dataclass
 
-__all__ = ["Decision", "Limiter"]
+from hydraflow.core.throttle import Throttle
+from hydraflow.models import Bound, Decision
+
+__all__ = ["Limiter"]
 
 QUICK = 0.010  # seconds: where answers come sooner, stages cost nothing, and the opening begins with few
 FEW = 2  # connections that cost the least CPU for a byte on a clean fast link
@@ -48,18 +52,11 @@ HOLD, HOLD_MOST = 1.0, 60.0  # seconds before the next try to grow, doubling aft
 SHED, SHED_MOST = 10.0, 120.0  # the same for a try to shed, which costs more if it fails
 CALM_MOST = 80.0  # seconds of peace asked for after refusals, when each try to grow is refused
 GLANCE, MEMORY = 0.04, 8.0  # seconds between two samples of goodput, and for which they are kept
+GAP, GAP_MOST = 0.1, 10.0  # seconds between two requests, where even one alone is refused; doubling
+CLOSE = 0.02  # a gap that is shorter is none
 FAILURES = 5  # so many in a row open the circuit
 LAPSE = 0.25  # seconds after which somebody who does not ask any more does not wait any more
 SHORT = 4  # a body that lasts less than so many latencies: it is the waiting that costs
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What was decided at monotonic time `at`: `limit` places from then on, and why."""
-
-    at: float
-    limit: int
-    reason: str
 
 
 class _State(enum.Enum):
@@ -77,21 +74,24 @@ class Limiter:
         ceiling: most requests at a time.
         crowd: the same while they are short and many wait; default: as many.
         peace: seconds without a refusal after which one more request is tried.
+        throttle: the user's own limit; where it binds, more connections bring nothing.
 
     Attributes:
         wanted: somebody needs a place and got none; who holds one without using it should give it back.
         resume_at: no request before this moment, the server has asked for it.
-        decisions: the last ones.
+        decisions: the last ones, by monotonic time.
     """
 
-    def __init__(self, ceiling: int, *, crowd: int = 0, peace: float = 10.0) -> None:
+    def __init__(self, ceiling: int, *, crowd: int = 0, peace: float = 10.0, throttle: Throttle | None = None) -> None:
         self.ceiling = self._most = ceiling
         self._crowd = max(ceiling, crowd)
+        self._throttle = throttle
         self.limit = min(START, ceiling)
         self.active = 0
         self.resume_at = 0.0
         self.wanted = False
         self.decisions: deque[Decision] = deque(maxlen=16)
+        self._news: Decision | None = None
         self._state = _State.UNKNOWN
         self._held: dict[Hashable, int] = {}
         self._asking: dict[Hashable, float] = {}
@@ -100,6 +100,10 @@ class Limiter:
         self._cut_at: float | None = None
         self._calm_until: float | None = None
         self._half = 1
+        # Requests per second.
+        self._gap = 0.0
+        self._next_at = 0.0
+        self._paced_at = -GAP_MOST
         # Failures.
         self._failures = 0
         self._shut_until = 0.0
@@ -119,11 +123,13 @@ class Limiter:
     @property
     def opens_at(self) -> float:
         """No request before this moment, for whatever reason."""
-        return max(self.resume_at, self._shut_until)
+        return max(self.resume_at, self._shut_until, self._next_at)
 
     def grant(self, now: float, who: Hashable = None, *, needed: bool = False) -> bool:
         """Take one place, if there is one; `needed` says that bytes wait for it."""
         if now < self.opens_at:
+            if self.opens_at == self._next_at and self.active < self.limit:
+                self._paced_at = now
             return False
         if self.active >= self.limit or self._unfair(now, who):
             self.wanted = self.wanted or needed
@@ -133,6 +139,8 @@ class Limiter:
         self.reclaim(who)
         self._asking.pop(who, None)
         self.wanted = False
+        if self._gap:
+            self._next_at = now + self._gap
         return True
 
     def release(self, who: Hashable = None) -> None:
@@ -154,11 +162,16 @@ class Limiter:
         self._held[who] = self._held.get(who, 0) + 1
 
     @property
-    def bound(self) -> str:
-        """What keeps the number where it is: `server`, `ceiling` or `link`."""
+    def bound(self) -> Bound:
+        """What keeps the number where it is."""
         if self._calm_until is not None or self._state is _State.UNKNOWN:
-            return "server"
-        return "ceiling" if self.limit == self.ceiling else "link"
+            return Bound.SERVER
+        return Bound.CEILING if self.limit == self.ceiling else Bound.LINK
+
+    def news(self) -> Decision | None:
+        """The last decision, to the first who asks."""
+        news, self._news = self._news, None
+        return news
 
     def _unfair(self, now: float, who: Hashable) -> bool:
         """Somebody waits who holds fewer."""
@@ -170,6 +183,14 @@ class Limiter:
         self._asking = {who: asked for who, asked in self._asking.items() if now - asked < LAPSE}
         return list(self._asking)
 
+    def throttled(self, now: float) -> bool:
+        """Nothing can be faster than it is: the user's own limit is reached."""
+        return self._throttle is not None and self._throttle.binds(now)
+
+    def _more(self, now: float) -> bool:
+        """There is use for another place."""
+        return bool(self._waiting(now)) and not self.throttled(now)
+
     # ── what happens ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def succeeded(self, now: float, since: float | None = None) -> None:
@@ -180,7 +201,9 @@ class Limiter:
         if self._state is _State.UNKNOWN:
             self._before, self._shed_at = (1, 0.0), now + self._shed
             start = START if self._latency > QUICK else FEW
-            self._enter(_State.OPENING, now, start if self._calm_until is None else 1, "the server answers")
+            if self._calm_until is not None or self._throttle is not None:
+                start = self._half
+            self._enter(_State.OPENING, now, start, "the server answers")
 
     def ended(self, now: float, since: float, answered: float | None) -> None:
         """A request has brought all it was to bring."""
@@ -192,7 +215,7 @@ class Limiter:
                 self._enter(_State.STANDING, now, self.ceiling, "requests are long")
             return
         waiting = sum(not self._held.get(who) for who in self._waiting(now))
-        if waiting and self.limit < self._crowd and self._calm_until is None:
+        if waiting and self.limit < self._crowd and self._calm_until is None and not self.throttled(now):
             self._before, self._most = (1, 0.0), self._crowd
             self._enter(_State.OPENING, now, min(2 * self.limit, self.active + waiting), "short requests wait")
 
@@ -203,10 +226,17 @@ class Limiter:
         """
         self.resume_at = max(self.resume_at, now + pause)
         if self._cut_at is None or since is None or since >= self._cut_at:
-            self._calm = self._peace if self._calm_until is None else min(CALM_MOST, 2 * self._calm)
-            self._cut_at, self._half = now, (self.active + 1) // 2
+            again = self._calm_until is not None
+            self._calm = min(CALM_MOST, 2 * self._calm) if again else self._peace
+            self._cut_at, self._half = now, max(1, (self.active + 1) // 2)
+            if again and not self.active:  # even one alone is too much: not their number, but how soon they come
+                self._gap = min(GAP_MOST, max(GAP, 2 * self._gap))
+                self._next_at = now + self._gap
         self._calm_until = now + self._calm
-        bears = min(self.limit, self.active) or min(self.ceiling, max(1, self._half))
+        if pause and not self.active:
+            self._enter(_State.UNKNOWN, now, 1, f"the server refuses all, and asks to wait {pause:.0f} s")
+            return
+        bears = min(self.limit, self.active) or min(self.ceiling, self._half)
         self._enter(_State.STANDING, now, bears, f"the server refuses more than {bears}")
         self._before = (bears, 0.0)
 
@@ -243,7 +273,8 @@ class Limiter:
     def _enter(self, state: _State, now: float, limit: int, reason: str) -> None:
         limit = max(1, min(limit, self._most))
         if limit != self.limit:
-            self.decisions.append(Decision(now, limit, reason))
+            self._news = Decision(now, limit, reason)
+            self.decisions.append(self._news)
         self.limit, self._state = limit, state
         self._full_at = None
 
@@ -278,10 +309,13 @@ class Limiter:
             self._judge_shedding(now, 0.6 * age)
 
     def _creep(self, now: float) -> None:
-        """Peace has lasted: one more."""
-        if self.limit >= self.ceiling:
+        """Peace has lasted: one more, or sooner one after the other."""
+        if self._gap and now - self._paced_at < self._gap + LAPSE:
+            self._gap = self._gap / 1.5 if self._gap > CLOSE else 0.0
+            self._calm_until = now + self._peace
+        elif self.limit >= self.ceiling:
             self._calm_until = None
-        elif self._waiting(now):
+        elif self._more(now):
             self._calm_until = now + self._peace
             self._enter(_State.STANDING, now, self.limit + 1, "no refusal for a while")
 
@@ -298,7 +332,7 @@ class Limiter:
         self._before = (self.limit, goodput)
         self._hold, self._factor = HOLD, 2
         self._grow_at, self._shed_at = now + HOLD, now + self._shed
-        if self.limit < self.ceiling and self._waiting(now):
+        if self.limit < self.ceiling and self._more(now):
             self._enter(self._state, now, self.limit * (4 if before and 0 < WELL * more <= gain else 2), reason)
         else:
             self._enter(_State.STANDING, now, self.limit, reason)
@@ -310,7 +344,7 @@ class Limiter:
             self._before = (self.limit, goodput)
         if self._calm_until is not None:
             return  # as many as the server bears, or fewer
-        if now >= self._grow_at and self.limit < self.ceiling and self._waiting(now):
+        if now >= self._grow_at and self.limit < self.ceiling and self._more(now):
             self._before = (self.limit, goodput)
             self._enter(_State.GROWING, now, self._factor * self.limit, "a trial")
         elif now >= self._shed_at and self.limit > 1:

@@ -10,6 +10,7 @@ file as at the head of a stream's window.  Pure: time is an argument.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 from statistics import median
 
 from hydraflow.core.ranges import RangeSet
@@ -110,9 +111,14 @@ class Planner:
     Args:
         policy: sizes of leases.
         largest: overrides the policy's largest lease (a stream's window bounds it).
+        start: first byte that is wanted.
+        stop: offset behind the last byte that is wanted; None for the end of the file.
     """
 
-    def __init__(self, policy: LeasePolicy, *, largest: int | None = None) -> None:
+    def __init__(
+        self, policy: LeasePolicy, *, largest: int | None = None, start: int = 0, stop: int | None = None
+    ) -> None:
+        self._start, self._stop = start, stop
         self._policy = policy
         self._largest = max(policy.smallest, min(policy.largest, largest or policy.largest))
         self._streams = largest is not None
@@ -139,7 +145,12 @@ class Planner:
     @property
     def complete(self) -> bool:
         """The size is known, and every byte is there."""
-        return self.size is not None and not self.active and self._received.covers(0, self.size)
+        return self.end is not None and not self.active and self._received.covers(self._start, self.end)
+
+    @property
+    def end(self) -> int | None:
+        """Offset behind the last byte that is wanted; None while it is unknown."""
+        return self.size if self.size is None or self._stop is None else min(self.size, self._stop)
 
     def reset(self) -> None:
         """Forget everything: the file is fetched anew."""
@@ -152,9 +163,10 @@ class Planner:
         self.size = size
         if received is not None:
             self._received = received.copy()
-        self._missing = RangeSet([(0, size)]).minus(self.received)
+        end = size if self._stop is None else min(size, self._stop)
+        self._missing = RangeSet([(self._start, max(self._start, end))]).minus(self.received)
         for lease in self.active:
-            lease.stop = size if lease.stop is None else min(lease.stop, size)
+            lease.stop = end if lease.stop is None else min(lease.stop, end)
             self._missing.subtract(lease.position, lease.stop)
 
     def probe(self, now: float, *, whole: bool) -> Lease:
@@ -163,7 +175,8 @@ class Planner:
             lease = self._cut(now, self._policy.first)
             assert lease is not None, "a complete file needs no probe"
             return lease
-        lease = Lease(0, None if whole else self._policy.first, now)
+        stop = self._start + self._policy.first
+        lease = Lease(0, None, now) if whole else Lease(self._start, min(stop, self._stop or stop), now)
         self.active.append(lease)
         return lease
 
@@ -191,6 +204,12 @@ class Planner:
             return not self.active
         gap = next(iter(self._missing), None)
         return gap is not None and (horizon is None or gap.start < horizon)
+
+    @property
+    def front(self) -> int:
+        """The first byte that is not there yet."""
+        starts = [lease.position for lease in self.active] + [gap.start for gap in islice(self._missing, 1)]
+        return min(starts, default=self.size or 0)
 
     def finish(self, lease: Lease, now: float) -> None:
         """The lease's request is over; what it did not receive is missing again."""

@@ -30,14 +30,15 @@ class Window:
     Args:
         capacity: most bytes that can wait; up to two blocks more may be in use.
         block: bytes of a block.
+        start: first offset of all.
     """
 
-    def __init__(self, capacity: int, block: int = _BLOCK) -> None:
+    def __init__(self, capacity: int, block: int = _BLOCK, start: int = 0) -> None:
         if capacity < 1:
             raise ValueError(f"a window holds at least 1 byte, not {capacity}")
         self.capacity = capacity
-        self.head = 0
-        self.ready = 0  # end of the bytes that can leave in order
+        self.head = start
+        self.ready = start  # end of the bytes that can leave in order
         self._received = RangeSet()
         self._block = block
         self._blocks: dict[int, memoryview] = {}

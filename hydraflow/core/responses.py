@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hydraflow.core import headers
+from hydraflow.core import claims, headers, integrity
 from hydraflow.core.headers import ContentRange, Likeness
 from hydraflow.core.retry import Failure, FailureKind
 from hydraflow.errors import RemoteProtocolError
 from hydraflow.models import Head, Resource, Validator
 
-__all__ = ["Ask", "Changed", "Facts", "Refused", "Unranged", "admit", "introduce", "part_stop"]
+__all__ = ["Ask", "Changed", "Facts", "Refused", "Unranged", "admit", "introduce", "part_stop", "size"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,14 @@ class Refused:
 def introduce(head: Head, ask: Ask, *, url: str, final_url: str, now: float) -> Facts | Unranged | Changed | Refused:
     """Read the first answer of a transfer. `now` is Unix time, for Retry-After dates."""
     try:
-        return _introduce(head, ask, url, final_url, now)
+        verdict = _introduce(head, ask, url, final_url, now)
     except RemoteProtocolError as error:
         return Refused(Failure(FailureKind.PROTOCOL, str(error)))
+    promised = claims.linked_size(head)
+    size = verdict.resource.size if isinstance(verdict, Facts) else None
+    if None not in (promised, size) and promised != size:
+        return Refused(_wrong(head, f"{size} bytes, where the redirect promises {promised}"))
+    return verdict
 
 
 def _introduce(head: Head, ask: Ask, url: str, final_url: str, now: float) -> Facts | Unranged | Changed | Refused:
@@ -121,6 +126,17 @@ def admit(head: Head, ask: Ask, resource: Resource, *, now: float) -> Unranged |
     return _another(head, part.total, resource) or _misfit(head, ask.start, ask.stop, part)
 
 
+def size(head: Head) -> int | None:
+    """Bytes of the whole file by an answer of 200 or 206; None if it does not tell."""
+    part = headers.content_range(head.get("content-range"))
+    if head.status == 206:
+        return None if part is None else part.total
+    try:
+        return headers.content_length(head)
+    except RemoteProtocolError:
+        return None
+
+
 def part_stop(head: Head) -> int | None:
     """First offset behind the part in a 206 that was let in; None for other answers."""
     part = _range(head) if head.status == 206 else None
@@ -143,7 +159,7 @@ def _another(head: Head, total: int | None, resource: Resource) -> Unranged | Ch
         return Changed(_describe(seen, total))
     if headers.content_encoding(head) != resource.encoding:
         return Changed(f"{_describe(seen, total)}, encoded as {headers.content_encoding(head) or 'plain bytes'}")
-    if headers.contradict(resource.claims, headers.claims(head)):
+    if integrity.contradict(resource.claims, claims.announced(head)):
         return Changed(f"{_describe(seen, total)}, with another digest")
     if likeness is Likeness.UNKNOWN and resource.validator.strong:
         # If-Range may have been overlooked, and then these bytes may be of any version.
@@ -187,7 +203,7 @@ def _resource(head: Head, url: str, final_url: str, size: int | None, *, ranges:
         size=size,
         ranges=ranges,
         validator=headers.validator(head),
-        claims=headers.claims(head),
+        claims=claims.announced(head),
         media_type=headers.media_type(head),
         framed=size is not None or head.http_version == "HTTP/2" or head.get("transfer-encoding") is not None,
         http_version=head.http_version,

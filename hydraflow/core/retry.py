@@ -138,7 +138,8 @@ def decide(
 
 def notice(failure: Failure, decision: Retry) -> str:
     """What a person wants to know of a failure that is not the end: what happened, what comes, for how long."""
-    return f"{failure.message}; trying again in {decision.delay:.1f} s, giving up in {_span(decision.left)}"
+    wish = f", the server asks to wait {failure.retry_after:.0f} s" if failure.retry_after else ""
+    return f"{failure.message}{wish}; trying again in {decision.delay:.1f} s, giving up in {_span(decision.left)}"
 
 
 def _span(seconds: float) -> str:

@@ -124,10 +124,10 @@ def compare(
     """
     if size is None or seen.size != size or seen.encoding != encoding:
         return Evidence.OTHER
-    promised = {(claim.digest.algorithm, claim.digest.value) for claim in claims}
-    announced = {(claim.digest.algorithm, claim.digest.value) for claim in seen.claims}
-    both = {algorithm for algorithm, _ in promised} & {algorithm for algorithm, _ in announced}
-    if any(pair not in promised for pair in announced if pair[0] in both):
+    promised = {(claim.digest.algorithm, claim.digest.parts, claim.digest.value) for claim in claims}
+    announced = {(claim.digest.algorithm, claim.digest.parts, claim.digest.value) for claim in seen.claims}
+    both = {each[:2] for each in promised} & {each[:2] for each in announced}
+    if any(each not in promised for each in announced if each[:2] in both):
         return Evidence.OTHER
     shared = validator.strong_etag is not None and validator.strong_etag == seen.validator.strong_etag
     # Later answers can be tied to the one that announced the digest only by a strong validator.

@@ -29,13 +29,16 @@ from hydraflow.core.ranges import RangeSet
 from hydraflow.core.responses import Ask, Changed, Facts, Refused, Unranged
 from hydraflow.core.sources import Evidence, Source, Standing
 from hydraflow.errors import (
+    DigestConflictError,
     DigestMismatchError,
     HydraError,
+    RequestError,
     ResourceChangedError,
     SizeMismatchError,
     TransferError,
+    UnverifiableError,
 )
-from hydraflow.models import Claim, Head, Resource, Validator
+from hydraflow.models import Bound, Claim, Head, Resource, Validator
 
 __all__ = [
     "Aborted",
@@ -45,6 +48,7 @@ __all__ = [
     "Committed",
     "Drop",
     "Event",
+    "Expect",
     "Fail",
     "HeadReceived",
     "LeaseEnded",
@@ -52,6 +56,7 @@ __all__ = [
     "Notice",
     "Open",
     "Prepare",
+    "Promised",
     "Reset",
     "State",
     "Terms",
@@ -68,8 +73,10 @@ _SOON = 4  # there may be so many requests in a moment, however few are allowed 
 _TRAILING, _HOPELESS = 4, 8  # so many times slower than others: when all wait for it, and at any time
 #: Seconds for which the first answer is waited for while another source could be asked: where a digest will tell
 #: whether its bytes are the right ones, and where not.
-_SILENT, _SILENT_UNPROVED = 1.0, 5.0
+_QUIET, _QUIET_UNPROVED = 1.0, 5.0
 _TRIES = 3  # requests for the first answer after which a source is asked whose bytes nothing will prove
+_SILENT = 1 << 40  # the same of one that does not move at all
+_SPREAD = 0.1  # share of a pause that the server asked for, drawn at random and added
 #: Seconds in which a failure of one kind is told once; the same after so many in a row.
 _SAID, _SAID_OFTEN, _OFTEN = 0.1, 10.0, 3
 
@@ -127,6 +134,13 @@ class Ticked:
 
 
 @dataclass(frozen=True, slots=True)
+class Promised:
+    """Digests that are published elsewhere than in the answer, and were looked up meanwhile."""
+
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Verified:
     """The digest of all bytes, in hexadecimal; None where there was none to compute."""
 
@@ -145,7 +159,7 @@ class Aborted:
     error: HydraError
 
 
-Event = Begun | HeadReceived | LeaseEnded | LeaseFailed | Ticked | Verified | Committed | Aborted
+Event = Begun | HeadReceived | LeaseEnded | LeaseFailed | Ticked | Promised | Verified | Committed | Aborted
 
 
 # ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -172,6 +186,14 @@ class Prepare:
 
     resource: Resource
     claim: Claim | None
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """Hash all bytes for this claim, those too that are there already."""
+
+    resource: Resource
+    claim: Claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +228,7 @@ class Fail:
     keep: bool
 
 
-Command = Open | Drop | Prepare | Reset | Verify | Commit | Notice | Fail
+Command = Open | Drop | Prepare | Expect | Reset | Verify | Commit | Notice | Fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +238,12 @@ class Terms:
     Attributes:
         url: redacted, for messages.
         claim: the caller's digest.
-        size: the caller's size in bytes.
+        size: the caller's size in bytes, of the whole file.
         threads: most leases at a time.
         retry: when to try again, and when to give up.
+        start: first byte that is wanted.
+        stop: offset behind the last byte that is wanted; None for the end of the file.
+        verify: `require` takes nothing that no digest is known of, `none` believes no digest but the caller's.
     """
 
     url: str
@@ -226,6 +251,14 @@ class Terms:
     size: int | None
     threads: int
     retry: retry.Policy
+    start: int = 0
+    stop: int | None = None
+    verify: str = "auto"
+
+    @property
+    def partial(self) -> bool:
+        """A part of the file is wanted, whose digest nobody knows."""
+        return self.start > 0 or self.stop is not None
 
 
 class Transfer:
@@ -261,6 +294,8 @@ class Transfer:
         self.from_checkpoint = 0
         self.requests = self.retries = self.restarts = self.peak = 0
         self.waits = False
+        self._bounds: dict[Bound, float] = {}
+        self._noted_at = now
         self._terms = terms
         self.sources = [Source(index, *each) for index, each in enumerate([(terms.url, limiter), *mirrors])]
         self._several = len(self.sources) > 1
@@ -269,10 +304,13 @@ class Transfer:
         self._suspects: list[Source] = []
         self._wrong: dict[str, Source] = {}
         self._claims: tuple[Claim, ...] = ()
+        self._written: tuple[Claim, ...] = ()
         self._rng = rng
         self._restartable = restartable
         self._horizon = horizon
+        self._room = horizon() or 0
         self._identity: Identity | None = None
+        self._promised: tuple[Claim, ...] = ()
         self._whole = False
         self._divisible = False
         self._lent = False
@@ -295,7 +333,7 @@ class Transfer:
         self._note_progress(now)
         try:
             return handler(self, event, now)
-        except SizeMismatchError as error:
+        except (SizeMismatchError, RequestError, DigestConflictError, UnverifiableError) as error:
             lease = getattr(event, "lease", None)
             # Nothing came of it; what was there may be what the caller wants.
             return self._fail(error, keep=True) if lease is None else self._lose(self._of(lease), error, now)
@@ -323,6 +361,22 @@ class Transfer:
             time > now for each in self.sources for time in (*each.resting, each.limiter.opens_at)
         )
 
+    def bound(self, now: float) -> Bound | None:
+        """What keeps it from being faster, at the moment; None if no bytes are being fetched."""
+        if self.state is not State.FETCHING:
+            return None
+        if self._lead.limiter.throttled(now):
+            return Bound.LIMIT_RATE
+        horizon = self._horizon()
+        if horizon is not None and self.planner.front >= horizon - self._room / 2:
+            return Bound.READER  # half of his window is full
+        return self._lead.limiter.bound if self._divisible else Bound.SERVER
+
+    @property
+    def limited_by(self) -> Bound | None:
+        """What kept it from being faster for most of the time."""
+        return max(self._bounds, key=lambda bound: self._bounds[bound], default=None)
+
     # ── beginning ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _begin(self, event: Begun, now: float) -> list[Command]:
@@ -337,7 +391,7 @@ class Transfer:
             return self._schedule(event, now)
         if not event.durable:
             return [Reset(), *self._schedule(event, now)]  # the version that its journal names may be gone
-        if not identity.validator.strong and self._terms.claim is None and not identity.claims:
+        if not identity.validator.strong and self._terms.claim is None and not self._decisive(identity.claims):
             return [
                 Notice("what an earlier run left cannot be trusted (no strong validator, no digest); starting anew"),
                 Reset(),
@@ -351,18 +405,29 @@ class Transfer:
             self._answered = True
             return [
                 *commands,
-                *self._adopt(_remembered(identity, self._terms.url), identity.claims),
+                *self._adopt(_remembered(identity, self._terms.url), identity.claims, complete=True),
                 *self._advance(now),
             ]
         return [*commands, *self._schedule(event, now)]
 
-    def _adopt(self, resource: Resource, claims: tuple[Claim, ...]) -> list[Command]:
-        """Take the resource as the one to fetch."""
+    def _adopt(self, resource: Resource, claims: tuple[Claim, ...], *, complete: bool = False) -> list[Command]:
+        """Take the resource as the one to fetch; if it is `complete` already, a digest may still be looked up."""
         self._check_size(resource.size)
+        self.claim = self._believe(claims, resource.size)
+        if (
+            self.claim is not None
+            and self.claim.digest.parts
+            and not integrity.part_sizes(self.claim.digest, resource.size)
+        ):
+            what = f"the digest given is one of {self.claim.digest.parts} parts, which no size in use makes of the file"
+            raise UnverifiableError(what, url=self._terms.url, hint="Give a digest of the whole file.")
+        if not complete:
+            self._require_claim()
         self.resource = resource
-        self.claim = integrity.choose(self._terms.claim, claims)
         self._claims = claims if self._terms.claim is None else (self._terms.claim, *claims)
-        return [Prepare(self._recorded(resource), self.claim)]
+        recorded = self._recorded(resource)
+        self._written = recorded.claims if self._identity is None else self._identity.claims
+        return [Prepare(recorded, self.claim)]
 
     def _recorded(self, resource: Resource) -> Resource:
         """The resource as a later run must know it, whichever sources that one has.
@@ -379,11 +444,45 @@ class Transfer:
             return resource
         return replace(resource, validator=Validator(None if self.claim else resource.validator.strong_etag))
 
+    def _require_claim(self) -> None:
+        if self.claim is None and self._terms.verify == "require":
+            raise UnverifiableError("nobody promises a digest of the file, and one is required", url=self._terms.url)
+
+    def _believe(self, claims: tuple[Claim, ...], size: int | None) -> Claim | None:
+        if self._terms.partial:
+            return None  # a digest is the whole's
+        heard = () if self._terms.verify == "none" else (*claims, *self._promised)
+        return integrity.choose(self._terms.claim, heard, size, self._terms.url)
+
+    def _decisive(self, claims: tuple[Claim, ...]) -> bool:
+        """A digest will show in the end whether the bytes are of one version."""
+        return self._terms.verify != "none" and integrity.conclusive(claims)
+
+    def _promise(self, event: Promised, now: float) -> list[Command]:
+        """What was looked up replaces nothing but a worse promise, or none."""
+        del now
+        self._promised = event.claims
+        # A reader has had bytes that cannot be hashed any more.
+        if self.resource is None or self._horizon() is not None:
+            return []
+        known = () if self.claim is None else (self.claim,)
+        claim = self._believe(known, self.planner.size)
+        if claim is None or claim == self.claim:
+            return []
+        self.claim = claim
+        return [Expect(self.resource, claim)]
+
     def _check_size(self, actual: int | None) -> None:
-        expected = self._terms.size
+        expected, start = self._terms.size, self._terms.start
+        if actual is not None and 0 < start >= actual:
+            raise self._beyond(f"{actual:,} bytes")
         if expected is not None and actual is not None and actual != expected:
             message = f"size mismatch: expected {expected:,} bytes, the server has {actual:,}"
             raise SizeMismatchError(message, expected=expected, actual=actual, url=self._terms.url)
+
+    def _beyond(self, what: str) -> RequestError:
+        start = self._terms.start
+        return RequestError(f"the range begins at byte {start:,} of {what}", status=416, url=self._terms.url)
 
     # ── the first answer ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -396,6 +495,10 @@ class Transfer:
                 return self._set_aside(self._of(event.lease), reason, now)
             case Unranged(reason):
                 return self._ask_whole(event.lease, reason, now)
+            case Changed(now=what) if self._identity is None and event.head.status == 416:
+                raise self._beyond(what)
+            case Changed() if self._identity is None:  # nothing is known that could have changed
+                return self._ask_whole(event.lease, "the server does not answer ranges", now)
             case Changed(now=what):
                 return self._changed(event.lease, what, now)
             case Facts(resource, empty):  # pragma: no branch - the last of four
@@ -411,7 +514,8 @@ class Transfer:
         self._answered = True
         lease.answered = now
         if known is not None and source is not self.sources[0]:
-            objection = self._objection(known.size, known.validator, known.claims, None, resource, journal=known.claims)
+            evidence = sources.compare(known.size, known.validator, known.claims, None, resource)
+            objection = self._objection(evidence, resource, self._believe(known.claims, known.size), known.claims)
             if objection:
                 return self._set_aside(source, objection, now)
         elif known is not None and not _is(known, resource):
@@ -423,7 +527,11 @@ class Transfer:
         # What an earlier run was promised holds for this version too.
         claims = (*resource.claims, *event.claims, *(known.claims if known is not None else ()))
         divisible = self._told_apart(resource, claims)
-        in_one = lease.start == 0 and (lease.stop is None or resource.size is None or lease.stop >= resource.size)
+        in_one = lease.start <= self._terms.start and (
+            lease.stop is None
+            or resource.size is None
+            or lease.stop >= min(resource.size, self._terms.stop or resource.size)
+        )
         if resource.ranges and not divisible and not in_one:
             return self._ask_whole(lease, "the server gives no strong validator", now)
         self._lead = source
@@ -445,7 +553,7 @@ class Transfer:
         # What an earlier run left under a weaker validator is of this version only if a digest says so in the end.
         strong = resource.validator.strong and (known is None or _is_surely(known, resource))
         # A reader has had his bytes by the time when a digest could tell that they were of two versions.
-        in_the_end = self._horizon() is None and integrity.choose(self._terms.claim, claims) is not None
+        in_the_end = self._horizon() is None and (self._terms.claim is not None or self._decisive(claims))
         return resource.ranges and (strong or in_the_end)
 
     def _ask_whole(self, lease: Lease, reason: str, now: float) -> list[Command]:
@@ -508,10 +616,8 @@ class Transfer:
             case Changed(now=what):
                 return self._set_aside(source, f"it answers with {what}", now)
             case Facts(resource):  # pragma: no branch - the last of four
-                journal = None if self._identity is None else self._identity.claims
-                objection = self._objection(
-                    known.size, known.validator, self._claims, known.encoding, resource, journal=journal
-                )
+                evidence = sources.compare(known.size, known.validator, self._claims, known.encoding, resource)
+                objection = self._objection(evidence, resource, self.claim, self._written)
                 if objection:
                     return self._set_aside(source, objection, now)
         source.resource, source.standing = resource, Standing.ADMITTED
@@ -520,30 +626,24 @@ class Transfer:
         self._shorten(event)
         return []
 
-    def _objection(
-        self,
-        size: int | None,
-        validator: Validator,
-        claims: tuple[Claim, ...],
-        encoding: str | None,
-        seen: Resource,
-        *,
-        journal: tuple[Claim, ...] | None,
-    ) -> str:
-        """Why another source's bytes may not be put among those of the file described; empty if they may.
+    def _objection(self, evidence: Evidence, seen: Resource, claim: Claim | None, written: tuple[Claim, ...]) -> str:
+        """Why another source's bytes may not be put among those of the file; empty if they may.
 
-        `journal` is what a checkpoint that is gone on from promises to verify in later runs, too.
+        Args:
+            evidence: what its answer shows.
+            seen: its answer.
+            claim: what all bytes are verified by in the end.
+            written: the claims that a checkpoint holds, which later runs verify.
         """
-        evidence = sources.compare(size, validator, claims, encoding, seen)
         if evidence is Evidence.OTHER:
-            return f"another file: {seen.size} bytes, {seen.validator}, expected {size} bytes"
+            return f"another file: {seen.size} bytes, {seen.validator}"
         if not seen.ranges:
             return "it does not answer ranges"
         if evidence is Evidence.SAME:
             return ""
-        checked = integrity.choose(self._terms.claim, claims)
         # A reader has had his bytes by the time when a digest could tell that they were wrong.
-        if self._horizon() is None and checked is not None and _promised(checked, journal):
+        checked = claim is not None and integrity.conclusive([claim]) and self._horizon() is None
+        if checked and integrity.conclusive(written):
             return ""
         return "the size is the same, but neither a common strong ETag nor a digest shows that the bytes are"
 
@@ -624,7 +724,8 @@ class Transfer:
     @property
     def _proved_in_the_end(self) -> bool:
         """Whoever answers first may say what the file is: the caller's digest will tell before anybody has a byte."""
-        return self._terms.claim is not None and self._horizon() is None
+        claim = self._terms.claim
+        return claim is not None and integrity.conclusive([claim]) and self._horizon() is None
 
     def _pass_over(self, now: float) -> list[Command]:
         """Ask another source for the first answer, where one has been silent for long."""
@@ -633,7 +734,7 @@ class Transfer:
         lease = self.planner.active[0]
         source = self._of(lease)
         proved = self._proved_in_the_end
-        longest = (_SILENT if proved else _SILENT_UNPROVED) * 2.0**source.silences
+        longest = (_QUIET if proved else _QUIET_UNPROVED) * 2.0**source.silences
         others = any(each.usable and each is not source for each in self.sources)
         if now - lease.since < longest or not others:
             return []
@@ -681,9 +782,9 @@ class Transfer:
     def _advance(self, now: float) -> list[Command]:
         if not self.planner.complete:
             return self._schedule(Ticked(), now)
-        assert self.planner.size is not None
+        assert self.planner.end is not None
         self.state = State.VERIFYING
-        return [Verify(self.planner.size)]
+        return [Verify(self.planner.end)]
 
     # ── failures ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -694,7 +795,9 @@ class Transfer:
         self._release(lease, now)
         refused = self._is_refusal(lease, failure)
         if refused:
-            source.limiter.refused(now, min(failure.retry_after or 0.0, self._terms.retry.max_wait), lease.since)
+            # Others were told the same: not all of them should come back in the same moment.
+            wish = (failure.retry_after or 0.0) * (1 + _SPREAD * self._rng())
+            source.limiter.refused(now, min(wish, self._terms.retry.max_wait), lease.since)
         self._count_failure(lease, failure, now)
         self._answered = self._answered or failure.status is not None
         decision = retry.decide(
@@ -810,11 +913,14 @@ class Transfer:
     # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _verified(self, event: Verified, now: float) -> list[Command]:
+        self._require_claim()
         if self.claim is not None:
             assert event.actual is not None, "a claim was there, and nothing was hashed"
             try:
                 integrity.check(self.claim, event.actual, self._terms.url)
             except DigestMismatchError as error:
+                if self._terms.claim is None and not integrity.conclusive([self.claim]):
+                    return self._undecided(self.claim)
                 if self.from_checkpoint and self._restartable():
                     self.restarts += 1
                     return [Notice(f"{error}; the checkpoint was of no use, starting anew"), *self._anew(now)]
@@ -826,6 +932,15 @@ class Transfer:
                 return self._fail(error, keep=False)
         self.state = State.COMMITTING
         return [*self._convict(), Commit()]
+
+    def _undecided(self, claim: Claim) -> list[Command]:
+        """Not one of the usual sizes of parts yields the digest: that shows nothing."""
+        what = f"the {claim} is of {claim.digest.parts} parts, and no size of parts in use yields it"
+        if self._terms.verify == "require":
+            raise UnverifiableError(what, url=self._terms.url)
+        self.claim = None
+        self.state = State.COMMITTING
+        return [Notice(f"{what}: only the size is verified"), Commit()]
 
     def _commit(self, event: Committed, now: float) -> list[Command]:
         del event, now
@@ -924,6 +1039,8 @@ class Transfer:
 
     def _give_up(self, now: float, times: int = _TRAILING) -> list[Command]:
         """End a request that is so many times slower than others; its bytes are missing again."""
+        if self._lead.limiter.throttled(now):
+            times = _SILENT  # all are as fast as their turns come
         late = self.planner.straggler(now, self._horizon(), times) if self._divisible else None
         if late is None:
             return []
@@ -947,6 +1064,10 @@ class Transfer:
         del self._asks[lease]
 
     def _note_progress(self, now: float) -> None:
+        bound = self.bound(now)
+        if bound is not None and now > self._noted_at:
+            self._bounds[bound] = self._bounds.get(bound, 0.0) + now - self._noted_at
+        self._noted_at = now
         done, horizon = self.planner.done, self._horizon()
         if self._several:
             self._credit(now)
@@ -980,13 +1101,8 @@ def _is(known: Identity, resource: Resource) -> bool:
     return (
         resource.size == known.size
         and headers.same_version(known.validator, resource.validator)
-        and not headers.contradict(known.claims, resource.claims)
+        and not integrity.contradict(known.claims, resource.claims)
     )
-
-
-def _promised(checked: Claim, journal: tuple[Claim, ...] | None) -> bool:
-    """Later runs will verify this digest, too."""
-    return journal is None or any(claim.digest == checked.digest for claim in journal)
 
 
 def _is_surely(known: Identity, resource: Resource) -> bool:
@@ -1004,17 +1120,21 @@ _TABLE: dict[tuple[State, type[Event]], Callable[[Transfer, Any, float], list[Co
     (State.PROBING, HeadReceived): Transfer._introduce,
     (State.PROBING, LeaseFailed): Transfer._retry,
     (State.PROBING, Ticked): Transfer._schedule,
+    (State.PROBING, Promised): Transfer._promise,
     (State.PROBING, Aborted): Transfer._abort,
     (State.FETCHING, HeadReceived): Transfer._admit,
     (State.FETCHING, LeaseEnded): Transfer._ended,
     (State.FETCHING, LeaseFailed): Transfer._retry,
     (State.FETCHING, Ticked): Transfer._schedule,
+    (State.FETCHING, Promised): Transfer._promise,
     (State.FETCHING, Aborted): Transfer._abort,
     (State.VERIFYING, Verified): Transfer._verified,
     (State.VERIFYING, Ticked): Transfer._ignore,
+    (State.VERIFYING, Promised): Transfer._promise,
     (State.VERIFYING, Aborted): Transfer._abort,
     (State.COMMITTING, Committed): Transfer._commit,
     (State.COMMITTING, Ticked): Transfer._ignore,
+    (State.COMMITTING, Promised): Transfer._ignore,
     (State.COMMITTING, Aborted): Transfer._abort,
     (State.DONE, Ticked): Transfer._ignore,
     (State.FAILED, Ticked): Transfer._ignore,

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, quote, unquote, unquote_plus, urlsplit
 
+from hydraflow.core import names
 from hydraflow.errors import ConfigurationError
 from hydraflow.models import ALGORITHMS, Digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["PLACEHOLDER", "RESERVED", "Target", "canonical", "file_name", "origin", "parse", "redact"]
+__all__ = ["PLACEHOLDER", "RESERVED", "Target", "canonical", "file_name", "grants_access", "origin", "parse", "redact"]
 
 #: Shown instead of what is no URL, since nobody knows where a secret would be in it.
 PLACEHOLDER = "<not a URL>"
@@ -170,6 +170,12 @@ def canonical(url: str) -> str:
     return parts._replace(netloc=netloc, path=parts.path or "/", query=query, fragment="").geturl()
 
 
+def grants_access(url: str) -> bool:
+    """The URL carries a password, a token or a signature: it is for one request, and not to be varied."""
+    parts = _split(url.strip())
+    return parts is not None and ("@" in parts.netloc or bool(_hidden(parts.query, _SIGNED)))
+
+
 def origin(url: str) -> str:
     """`scheme://host:port` (RFC 6454 §4), the port always written out; `null` for what is not a URL."""
     parts = _split(url.strip())
@@ -231,28 +237,8 @@ def _printable(char: str) -> str:
 
 # ── a name on disk ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-_NAMELESS = "download"
-_LONGEST = 200  # bytes; file systems take 255, and the state directory's name is longer
-_SUFFIXES = re.compile(r"(?:\.[A-Za-z0-9]{1,10}){1,3}\Z")
-
 
 def file_name(url: str) -> str:
-    """A name for the file, from the URL's last path segment, decoded once.  Never raises.
-
-    It is one path component in NFC of at most 200 bytes of UTF-8, its suffixes (`.fastq.gz`) kept; it neither hides
-    (`.x`) nor looks like an option (`-x`); slashes, backslashes and unprintable characters become `_`.
-    """
+    """A name for the file, from the URL's last path segment, decoded once; see `names.safe`.  Never raises."""
     path = url.strip().partition("#")[0].partition("?")[0].partition("://")[2]
-    segment = unicodedata.normalize("NFC", unquote(path.partition("/")[2].rpartition("/")[2]))
-    name = "".join(char if char.isprintable() and char not in "/\\" else "_" for char in segment).strip()
-    if not name.strip(". "):
-        return _NAMELESS
-    return _shorten(re.sub(r"^[.-]+", "_", name))
-
-
-def _shorten(name: str) -> str:
-    if len(name.encode()) <= _LONGEST:
-        return name
-    stem = _SUFFIXES.sub("", name)
-    suffixes = name[len(stem) :]
-    return stem.encode()[: _LONGEST - len(suffixes)].decode(errors="ignore") + suffixes
+    return names.safe(unquote(path.partition("/")[2].rpartition("/")[2]))

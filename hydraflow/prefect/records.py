@@ -32,6 +32,7 @@ class FetchedFile(BaseModel):
         digest: what was verified, as `algorithm:hex`; None if none was known. Fit for `digest=` of a fetch.
         verification: what the strongest check that the file passed rests on.
         digest_source: who promised the digest.
+        digest_url: where that is written, if not in the answer itself.
         url: as asked for, redacted.
         final_url: after redirects, redacted.
         outcome: fetched, resumed, or there already.
@@ -57,6 +58,7 @@ class FetchedFile(BaseModel):
     bytes_from_checkpoint: int
     requests: int
     elapsed: float
+    digest_url: str | None = None
 
     @classmethod
     def of(cls, result: FetchResult) -> Self:
@@ -76,7 +78,8 @@ class FetchedFile(BaseModel):
         """In words, what was verified and who promised it: `verified sha256 (url fragment)`."""
         if self.digest is None:
             return _WITHOUT_DIGEST[self.verification]
-        return f"verified {self.digest.partition(':')[0]} ({self.digest_source})"
+        where = "" if self.digest_url is None else f" {self.digest_url}"
+        return f"verified {self.digest.partition(':')[0]} ({self.digest_source}{where})"
 
     def __fspath__(self) -> str:
         return str(self.path)

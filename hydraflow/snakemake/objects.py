@@ -137,8 +137,10 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
     def checksum(self) -> str | None:
         """`ALGORITHM:HEX` as declared in the URL, for Snakemake to compare between runs."""
         digest = self._target.digest
-        # Snakemake computes checksums with hashlib, which has no CRC.
-        return str(digest) if digest is not None and digest.algorithm in hashlib.algorithms_guaranteed else None
+        # Snakemake computes checksums of whole files with hashlib, which has no CRC.
+        if digest is None or digest.parts or digest.algorithm not in hashlib.algorithms_guaranteed:
+            return None
+        return str(digest)
 
     def retrieve_object(self) -> None:
         """Bring it to its local path.

@@ -148,7 +148,7 @@ def test_resource_that_changes_in_mid_stream(hydraflow, origin, data):
 
 def test_busy_destination(hydraflow, origin, data, wait_for):
     url = origin.add("/x.bin", data)
-    origin.when(request=1).slow(100_000)
+    origin.when().slow(50_000)
     first = hydraflow.start(url, "-o", "d")
     wait_for(lambda: origin.bytes_served() > 0)
     second = hydraflow(url, "-o", "d", environment={"HYDRAFLOW_BUSY_TIMEOUT": "0"})
@@ -170,7 +170,12 @@ USAGE = [
     ["URL", "--stream", "--json"],
     ["URL", "--stream", "-o", "d"],
     ["URL", "--fifo", "pipe", "-o", "d"],
-    ["URL", "URL/2", "--fifo", "pipe"],
+    ["URL", "--fifo", "pipe", "--fifo-dir", "pipes"],
+    ["URL", "--keep"],
+    ["URL", "--range", "0-5"],
+    ["URL", "--stream", "--keep", "--range", "0-5"],
+    ["URL", "--stream", "--fifo-dir", "pipes"],
+    ["URL", "URL/x.bin", "--fifo-dir", "pipes"],
     ["URL", "--header", "nonsense"],
     ["URL", "--header", "Range: bytes=0-1"],
     ["URL", "--header", "A: 1", "--header", "a: 2"],
@@ -184,9 +189,9 @@ USAGE = [
 
 
 def test_usage_as_a_process(hydraflow):
-    ran = hydraflow("--bogus")
+    ran = hydraflow("--zz")
     assert (ran.code, ran.stdout) == (2, b"")
-    assert ran.error == "error: No such option '--bogus'. Try 'hydraflow --help'."
+    assert ran.error == "error: No such option '--zz'. Try 'hydraflow --help'."
 
 
 @pytest.mark.parametrize("arguments", USAGE, ids=lambda arguments: " ".join(arguments)[:60] or "nothing")

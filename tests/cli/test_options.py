@@ -128,6 +128,6 @@ def test_two_urls_with_one_name(hydraflow, origin, data):
     origin.add("/b/x.bin", data)
     ran = hydraflow(f"{origin.url}/a/x.bin", f"{origin.url}/b/x.bin")
     assert ran.code == 2
-    assert "two URLs would be written to one file, x.bin" in ran.error
+    assert "two URLs would be written to one name, x.bin" in ran.error
     assert f"{origin.url}/a/x.bin" in ran.error
     assert not origin.ledger

@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+MIB = 1 << 20
 NO_UTF8 = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 
 
@@ -109,6 +110,34 @@ def test_json_of_a_pipe(hydraflow, origin, data):
     ran = hydraflow.shell('mkfifo pipe; cat pipe > copy & hydraflow "$URL" --fifo pipe --json; wait', URL=url)
     assert (hydraflow.directory / "copy").read_bytes() == data
     assert json.loads(ran.stdout)["outcome"] == "streamed"
+
+
+def test_verbose_tells_why_it_is_as_fast_as_it_is(hydraflow, origin):
+    data = bytes(6 * MIB)
+    origin.when().slow(3 * MIB)
+    ran = hydraflow(origin.add("/x.bin", data), "-v", "-t", "3", "--json")
+    assert re.search(r"^x\.bin: [23] connections from now on: the server answers$", "\n".join(ran.lines), re.MULTILINE)
+    told = json.loads(ran.stdout)
+    assert told["limited_by"] in ("ceiling", "link")
+    assert told["decisions"][0]["reason"] == "the server answers"
+    assert 0 <= told["decisions"][0]["at"] <= told["elapsed"]
+    assert re.fullmatch(
+        rf"x\.bin: {told['requests']} requests, {told['peak_connections']} connections at most; limited by the .*",
+        ran.lines[-1],
+    )
+
+
+def test_a_limit_of_one_s_own_is_told(hydraflow, origin):
+    ran = hydraflow(origin.add("/x.bin", bytes(MIB)), "-v", "--limit-rate", "1MB/s", "--json")
+    assert ran.lines[-1] == "x.bin: 1 request, 1 connection at most; limited by --limit-rate"
+    assert json.loads(ran.stdout)["limited_by"] == "limit-rate"
+
+
+def test_nothing_of_it_without_being_asked(hydraflow, origin, data):
+    ran = hydraflow(origin.add("/x.bin", data))
+    assert len(ran.lines) == 1
+    ran = hydraflow(origin.url + "/x.bin", "-v", "-q")
+    assert (ran.code, ran.error) == (2, "error: --quiet and --verbose exclude each other")
 
 
 def test_json_that_nobody_reads(hydraflow, origin, data):

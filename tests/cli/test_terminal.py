@@ -239,3 +239,22 @@ def test_screen(data, text):
 def test_screen_refuses_what_it_does_not_know():
     with pytest.raises(AssertionError, match="unexpected"):
         Screen(80).feed(b"\x1b[2J")
+
+
+def test_verify_reports_as_a_table(hydraflow):
+    """Names from a manifest stay in their cells, whatever is in them."""
+    import hashlib
+
+    hydraflow.directory.joinpath("x.bin").write_bytes(b"data")
+    digest = hashlib.sha256(b"data").hexdigest()
+    manifest = hydraflow.directory / "sums"
+    manifest.write_text(f"{digest}  x.bin\n{digest}  [red]y\x1b[2J\n")
+    terminal = Terminal(hydraflow, 120)
+    terminal.start("verify", ".", "--from", manifest.name)
+    assert terminal.finish() == 6
+    text = terminal.screen.text
+    terminal.close()
+    assert re.search(r"file +┃ verdict +┃ by", text)
+    assert re.search(r"x\.bin +│ verified sha256 +│ manifest sums", text)
+    assert re.search(r"\[red\]y.\[2J +│ NOT VERIFIED +│ there is no such file", text)
+    assert terminal.screen.coloured

@@ -32,6 +32,8 @@ TREE = [
     (errors.IntegrityError, errors.HydraError, None, 5, {}),
     (errors.SizeMismatchError, errors.IntegrityError, None, 5, SIZES),
     (errors.DigestMismatchError, errors.IntegrityError, None, 5, DIGESTS),
+    (errors.DigestConflictError, errors.IntegrityError, None, 5, {}),
+    (errors.UnverifiableError, errors.IntegrityError, None, 5, {}),
     (errors.StorageError, errors.HydraError, OSError, 6, {"code": errno.EIO}),
     (errors.DiskFullError, errors.StorageError, OSError, 6, {"code": errno.ENOSPC}),
     (errors.DestinationExistsError, errors.StorageError, OSError, 6, {"code": errno.EEXIST}),

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydraflow.core.limiter import CALM_MOST, FAILURES, FEW, START, Decision, Limiter
+from hydraflow.core.limiter import CALM_MOST, FAILURES, FEW, START, Limiter
+from hydraflow.core.throttle import Throttle
+from hydraflow.models import Decision
 
 MB = 1e6
 
@@ -356,6 +358,97 @@ def test_retry_after_holds_every_request_back_and_is_never_shortened():
     assert [limiter.grant(8.99), limiter.grant(9.0)] == [False, True]
 
 
+def test_a_server_that_asks_all_to_wait_is_asked_by_one_then_by_half_of_them():
+    limiter = taken(answered(8), 8)
+    for _ in range(8):
+        refuse_one(limiter, 5.0, pause=4.0, since=0.0)
+    taken(limiter, 1, 9.0)
+    assert not limiter.grant(9.0, needed=True)
+    limiter.succeeded(9.2, 9.0)
+    taken(limiter, 3, 9.2)
+    assert not limiter.grant(9.2, needed=True)
+
+
+def test_a_server_that_asks_some_to_wait_keeps_the_others():
+    limiter = taken(answered(8), 8)
+    refuse_one(limiter, 5.0, pause=4.0, since=0.0)
+    assert limiter.limit == 7
+
+
+# How soon they come.
+
+
+def alone_and_refused(limiter: Limiter, now: float) -> None:
+    taken(limiter, 1, now)
+    refuse_one(limiter, now + 0.01, since=now)
+
+
+def test_one_refusal_is_not_yet_a_rule():
+    limiter = answered(8)
+    alone_and_refused(limiter, 0.0)
+    assert limiter.grant(0.01)
+
+
+def test_where_even_one_alone_is_refused_they_come_more_seldom():
+    limiter, gaps = answered(8), []
+    alone_and_refused(limiter, 0.0)
+    for _ in range(9):
+        now = limiter.opens_at + 0.05
+        alone_and_refused(limiter, now)
+        gaps.append(limiter.opens_at - now - 0.01)
+    assert gaps == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0])
+
+
+def test_who_is_refused_beside_others_does_not_come_too_soon_but_too_many():
+    limiter = taken(answered(8), 8)
+    for now in (1.0, 2.0, 3.0):
+        refuse_one(limiter, now, since=now)
+    limiter.release()
+    assert limiter.grant(3.0)
+
+
+def paced_down(gaps: int = 2) -> Limiter:
+    """A limiter that has been refused until it leaves 0.1 s or more between two requests."""
+    limiter = answered(8)
+    for number in range(1 + gaps):
+        alone_and_refused(limiter, float(number))
+    return limiter
+
+
+def asked_for(limiter: Limiter, start: float, seconds: float) -> list[float]:
+    """When requests of 10 ms, of which there is no end, are sent."""
+    sent, ticks = [], int(seconds / 0.01)
+    for now in (start + 0.01 * tick for tick in range(ticks)):
+        if limiter.active:
+            limiter.received(1000, now)
+            limiter.release()
+        if limiter.grant(now, needed=True):
+            limiter.succeeded(now, now - 0.01)
+            sent.append(now)
+    return sent
+
+
+def test_requests_keep_their_distance():
+    sent = asked_for(paced_down(), 10.0, 2.0)
+    assert [b - a for a, b in itertools.pairwise(sent)] == pytest.approx([0.2] * (len(sent) - 1), abs=0.011)
+
+
+def test_peace_brings_them_closer_until_there_is_no_distance_any_more():
+    sent = asked_for(paced_down(), 3.0, 400.0)
+    gaps = [b - a for a, b in itertools.pairwise(sent)]
+    assert all(later <= earlier + 0.011 for earlier, later in itertools.pairwise(gaps))
+    assert gaps[0] == pytest.approx(0.2, abs=0.011)
+    assert gaps[-1] <= 0.011
+
+
+def test_a_distance_that_nobody_minds_is_not_what_peace_shortens():
+    """Who has all its places taken needs more of them, not sooner ones."""
+    wire = Wire(paced_down(), each(MB))
+    wire.now = 10.0
+    assert wire.run(38.0) == 2
+    assert wire.limiter._gap == 0.2
+
+
 def test_a_later_retry_after_counts_too():
     limiter = taken(answered(8), 3)
     refuse_one(limiter, 5.0)
@@ -488,3 +581,68 @@ def test_limits_hold_whatever_happens(ceiling, steps):
         assert 1 <= limiter.limit <= ceiling
         assert 0 <= limiter.surplus <= limiter.active
         assert all(0 < one.limit <= ceiling and one.reason for one in limiter.decisions)
+
+
+# News.
+
+
+def test_a_decision_is_news_once():
+    limiter = Limiter(8)
+    assert limiter.news() is None
+    limiter.succeeded(1.0, 0.999)
+    assert limiter.news() == limiter.decisions[-1] == Decision(1.0, 2, "the server answers")
+    assert limiter.news() is None
+
+
+# The user's own limit.
+
+
+class Throttled(Wire):
+    """A wire whose bytes pass a throttle of so many bytes per second."""
+
+    def __init__(self, rate, most: float, ceiling: int = 16) -> None:
+        self.throttle, self.most = Throttle(most), most
+        super().__init__(Limiter(ceiling, throttle=self.throttle), self._slower)
+        self._rate = rate
+        self.limiter.succeeded(0.0, -0.1)
+
+    def _slower(self, count: int) -> float:
+        if self.throttle.delay(self.now):
+            return 0.0
+        self.throttle.spend(int(self._rate(count) * 0.05), self.now)
+        return self._rate(count)
+
+
+def test_a_limit_that_one_connection_reaches_gets_no_second_one():
+    wire = Throttled(each(10 * MB), 5 * MB)
+    assert [wire.run(0.5) for _ in range(60)] == [1] * 60
+
+
+def test_a_limit_that_takes_several_connections_gets_those():
+    limit = Throttled(each(MB), 5 * MB).run(30.0)
+    assert 5 <= limit <= 8
+
+
+def test_a_limit_that_the_link_cannot_reach_changes_nothing_in_the_end():
+    assert Throttled(each(MB, 100 * MB), 1000 * MB).run(30.0) == Wire(answered(16), each(MB)).run(30.0) == 16
+
+
+def test_short_requests_open_no_more_than_the_limit_needs():
+    throttle = Throttle(1000.0)
+    limiter = Limiter(16, throttle=throttle)
+    limiter.succeeded(0.0, -0.1)
+    taken(limiter, 1, who="a")
+    assert not limiter.grant(0.1, "b", needed=True)
+    throttle.spend(1000, 0.1)
+    assert throttle.delay(0.1)
+    limiter.ended(0.2, 0.0, 0.1)
+    assert limiter.limit == 1
+    assert not limiter.grant(5.0, "b", needed=True)
+    limiter.ended(5.0, 4.8, 4.9)
+    assert limiter.limit == 2
+
+
+def test_peace_brings_no_more_than_the_limit_needs():
+    wire = Throttled(each(10 * MB), 5 * MB)
+    wire.limiter.refused(0.0)
+    assert wire.run(60.0) == 1

@@ -501,3 +501,55 @@ def test_a_calm_transfer_needs_few_requests(size, workers, rate):
 def test_the_default_sizes_are_sane():
     policy = LeasePolicy()
     assert 0 < policy.least <= policy.smallest <= policy.first <= policy.largest == 64 * MIB
+
+
+# Where it stands.
+
+
+def test_the_front_is_the_first_byte_that_is_not_there():
+    planner = Planner(LeasePolicy(first=100, smallest=10))
+    assert planner.front == 0
+    first = planner.probe(0.0, whole=False)
+    first.position = 30
+    assert planner.front == 30
+    planner.resolve(200)
+    second = planner.next(0.0, 2)
+    assert second is not None
+    first.position = first.stop
+    assert planner.front == second.position == 100
+    planner.finish(first, 1.0)
+    planner.finish(second, 1.0)
+    assert planner.front == 100
+    planner.resolve(200, RangeSet([(0, 200)]))
+    assert planner.front == 200
+
+
+class TestPart:
+    @pytest.mark.parametrize(
+        ("stop", "asked", "end"), [(None, (50, 90), 200), (60, (50, 60), 60), (999, (50, 90), 200)]
+    )
+    def test_only_what_is_wanted_is_asked_for(self, stop, asked, end):
+        plan = planner(start=50, stop=stop)
+        lease = plan.probe(0.0, whole=False)
+        assert span(lease) == asked
+        assert plan.end is None
+        plan.resolve(200)
+        assert plan.end == end
+        pieces = []
+        while lease is not None:
+            pieces.append((lease.start, lease.stop))
+            assert not plan.complete
+            fetched(plan, lease, 1.0)
+            lease = plan.next(1.0, 1)
+        assert pieces[0][0] == 50
+        assert pieces[-1][1] == end
+        assert plan.complete
+
+    def test_from_the_beginning_where_there_are_no_ranges(self):
+        plan = planner(start=50, stop=60)
+        lease = plan.probe(0.0, whole=True)
+        assert span(lease) == (0, None)
+        plan.resolve(200)
+        assert span(lease) == (0, 60)
+        fetched(plan, lease, 1.0)
+        assert plan.complete

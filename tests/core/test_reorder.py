@@ -175,3 +175,15 @@ def test_the_next_byte_always_has_room(capacity, data):
         window.consume(data.draw(st.integers(0, window.ready - window.head)))
     window.consume(window.ready - window.head)
     assert window.room(window.head, 1)
+
+
+def test_a_window_that_begins_later():
+    window = Window(10, block=4, start=6)
+    assert (window.head, window.horizon) == (6, 16)
+    window.room(6, 3)[:2] = b"ab"
+    assert window.add(6, 8)
+    assert bytes(window.next(100)) == b"ab"
+    window.consume(2)
+    assert window.head == 8
+    with pytest.raises(ValueError, match="outside"):
+        window.add(5, 9)

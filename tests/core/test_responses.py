@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydraflow.core.responses import Ask, Changed, Facts, Refused, Unranged, admit, introduce, part_stop
+from hydraflow.core.responses import Ask, Changed, Facts, Refused, Unranged, admit, introduce, part_stop, size
 from hydraflow.core.retry import Failure, FailureKind
 from hydraflow.models import Claim, Digest, DigestSource, Head, Resource, Validator
 
@@ -325,3 +325,32 @@ def test_a_part_that_calls_itself_the_whole_is_never_taken_for_it(ask):
     fields = (("content-range", f"bytes {ask.start}-{ask.stop - 1}/1000"), ("content-length", "40"), ("etag", '"v1"'))
     verdict = introduce(Head(200, fields, "http://x/"), ask, url="http://x/", final_url="http://x/", now=0.0)
     assert isinstance(verdict, Unranged)
+
+
+# The size, and what a redirect says of it.
+
+
+@pytest.mark.parametrize(
+    ("status", "lines", "expected"),
+    [
+        (200, (("content-length", "5"),), 5),
+        (200, (), None),
+        (200, (("content-length", "x"),), None),
+        (206, (("content-range", "bytes 0-1/7"), ("content-length", "2")), 7),
+        (206, (("content-range", "bytes 0-1/*"),), None),
+        (206, (("content-length", "2"),), None),
+    ],
+)
+def test_the_size_of_the_whole(status, lines, expected):
+    assert size(Head(status, lines, URL)) == expected
+
+
+@pytest.mark.parametrize(("told", "believed"), [("5", True), ("6", False), ("x", True)])
+def test_the_size_that_the_redirect_promises(told, believed):
+    hub = Head(302, (("x-linked-etag", "a" * 64), ("x-linked-size", told)), URL)
+    verdict = introduce(
+        Head(200, (("content-length", "5"),), FINAL, redirects=(hub,)), Ask(), url=URL, final_url=FINAL, now=0.0
+    )
+    assert isinstance(verdict, Facts) is believed
+    if not believed:
+        assert "5 bytes, where the redirect promises 6" in verdict.failure.message

@@ -15,8 +15,9 @@ from hydraflow.core.planner import Lease, LeasePolicy, Planner
 from hydraflow.core.ranges import RangeSet
 from hydraflow.core.responses import Ask
 from hydraflow.core.retry import Failure, FailureKind, Policy
+from hydraflow.core.throttle import Throttle
 from hydraflow.core.transfer import _TABLE, State, Terms, Transfer
-from hydraflow.models import Claim, Digest, DigestSource, Head, Validator
+from hydraflow.models import Bound, Claim, Digest, DigestSource, Head, Validator
 
 URL = "http://h/x"
 LEASES = LeasePolicy(first=40, smallest=10, largest=100, seconds=4.0, patience=0.5)
@@ -70,7 +71,7 @@ class Rig:
         self.said: list[str] = []
         self.did: list[str] = []
         self.transfer = Transfer(
-            Terms(URL, claim, size, threads, options.get("policy", PATIENCE)),
+            Terms(URL, claim, size, threads, options.get("policy", PATIENCE), verify=options.get("verify", "auto")),
             self.planner,
             self.limiter,
             rng=lambda: 0.5,
@@ -782,16 +783,22 @@ def test_refusals_that_will_not_pass(code, kind, late):
 
 def test_503_is_waited_for_as_long_as_it_says():
     rig = Rig().begin().head(status(503, retry_after="7"))
-    assert (rig.open, rig.limiter.resume_at, rig.transfer.wake_at(0.0), rig.transfer.waiting(1.0)) == (
-        [],
-        7.0,
-        7.0,
-        True,
-    )
-    rig.after(6.9)
+    assert (rig.open, rig.transfer.wake_at(0.0), rig.transfer.waiting(1.0)) == ([], 7.0, True)
+    rig.after(7.3)
     assert rig.open == []
-    assert rig.after(0.1).asks == [Ask(0, 40)]
-    assert rig.said == ["HTTP status 503; trying again in 7.0 s, giving up in 60 s"]
+    assert rig.after(0.06).asks == [Ask(0, 40)]
+    assert rig.said == ["HTTP status 503, the server asks to wait 7 s; trying again in 7.0 s, giving up in 60 s"]
+
+
+def test_who_was_told_the_same_does_not_come_back_in_the_same_moment():
+    """A Retry-After date is the same for thousands of clients; none comes before it."""
+    ends = []
+    for chance in (0.0, 0.5, 0.99):
+        rig = Rig().begin()
+        rig.transfer._rng = lambda chance=chance: chance
+        rig.head(status(503, retry_after="40"))
+        ends.append(rig.limiter.resume_at)
+    assert ends == pytest.approx([40.0, 42.0, 43.96])
 
 
 def test_a_wait_that_is_too_long_is_not_begun():
@@ -1044,6 +1051,75 @@ def test_nobody_waits_for_one_that_is_much_slower_than_the_others(speed, again):
     assert rig.limiter.active == 1
 
 
+@pytest.mark.parametrize(("speed", "again"), [(0.1, False), (0.0, True)])
+def test_who_waits_for_his_turn_is_not_slow_but_who_does_not_move_at_all_is(speed, again):
+    """The user's own limit makes all slow; connections that fall silent do so under it, too."""
+    throttle = Throttle(1000.0)
+    rig = fetching(54, threads=2, limiter=Open(2, throttle=throttle))
+    rig.head(partial(40, 54, 54), 1)
+    slow = rig.open[1][0]
+    rig.now, rig.planner._rate = 10.0, 100.0
+    slow._speed, slow._seen, slow._moved = speed, (9.95, 40), 9.9 if speed else 5.0
+    throttle.spend(1000, rig.now)
+    assert throttle.delay(rig.now)
+    rig.end()
+    assert slow.dropped is again
+
+
+# What limits it.
+
+
+def test_what_limits_it_is_known_while_bytes_are_fetched():
+    rig = Rig(limiter=Limiter(4)).begin()
+    assert rig.transfer.bound(0.0) is None
+    rig.now = 0.5
+    rig.head(partial(0, 40))
+    assert rig.transfer.limited_by is None  # the wait for the first answer is nobody's limit
+    assert rig.transfer.bound(0.5) is Bound.CEILING
+    rig.after(1.0).end().end()
+    assert rig.transfer.limited_by is Bound.CEILING
+
+
+def test_a_server_that_cannot_send_parts_limits_it():
+    rig = Rig().begin().head(whole())
+    assert rig.transfer.bound(0.0) is Bound.SERVER
+
+
+def test_a_server_that_refuses_limits_it():
+    rig = fetching(limiter=Limiter(4))
+    rig.head(status(503), 1)
+    assert rig.transfer.bound(0.0) is Bound.SERVER
+
+
+def test_the_user_s_own_limit_is_named_before_all_others():
+    throttle = Throttle(10.0)
+    rig = fetching(limiter=Open(2, throttle=throttle), horizon=0)
+    throttle.spend(100, 0.0)
+    assert throttle.delay(0.0)
+    assert rig.transfer.bound(0.0) is Bound.LIMIT_RATE
+
+
+def test_a_reader_limits_it_if_half_of_his_window_waits_for_him():
+    rig = fetching(horizon=50)
+    rig.receive(10, 1)
+    assert rig.transfer.bound(0.0) is Bound.CEILING  # who is late is the connection for the first bytes
+    rig.receive(24)
+    assert rig.transfer.bound(0.0) is Bound.CEILING
+    rig.receive(1)
+    assert rig.transfer.bound(0.0) is Bound.READER
+    rig.horizon = 51
+    assert rig.transfer.bound(0.0) is Bound.CEILING
+
+
+def test_it_is_limited_by_what_it_waited_for_most():
+    rig = fetching(horizon=50)
+    rig.after(1.0).receive(30).after(3.0)
+    assert rig.transfer.limited_by is Bound.READER
+    rig.horizon = 100
+    rig.after(2.5)
+    assert rig.transfer.limited_by is Bound.CEILING
+
+
 # The table.
 
 
@@ -1128,3 +1204,224 @@ def test_who_abandons_a_transfer_gives_every_place_back():
     assert (rig.transfer.state, rig.limiter.active) == (State.FAILED, 0)
     rig.transfer.abandon(2.0)  # and once more does no harm
     assert rig.limiter.active == 0
+
+
+class TestPart:
+    """A part of the file is wanted."""
+
+    @pytest.fixture
+    def rig(self):
+        return part(50, 70)
+
+    def test_no_digest_is_verified(self, rig):
+        rig.feed(machine.Begun())
+        assert rig.asks == [Ask(50, 70)]
+        rig.feed(
+            machine.HeadReceived(rig.open[0][0], partial(50, 70, **{"content-md5": "ICy5YqxZB1uWSwcVLSNLcA=="}), 0.0)
+        )
+        assert rig.transfer.claim is None
+        receive(rig)
+        assert rig.did == ["verify"]
+        rig.feed(machine.Verified(None))
+        assert rig.did == ["commit"]
+
+    def test_a_server_without_ranges_sends_what_comes_before_too(self, rig):
+        rig.feed(machine.Begun())
+        rig.feed(machine.HeadReceived(rig.open[0][0], whole(), 0.0))
+        assert rig.did == ["reset", "open 0-None"]
+        assert "does not answer ranges" in rig.said[-1]
+        rig.feed(machine.HeadReceived(rig.open[0][0], whole(), 0.0))
+        assert rig.open[0][0].stop == 70
+        receive(rig)
+        assert rig.did == ["verify"]
+
+    @pytest.mark.parametrize("size", [50, 49])
+    def test_it_begins_behind_the_end(self, rig, size):
+        rig.feed(machine.Begun())
+        rig.feed(machine.HeadReceived(rig.open[0][0], status(416, content_range=f"bytes */{size}"), 0.0))
+        assert isinstance(rig.failed.error, errors.RequestError)
+        assert rig.failed.error.status == 416
+        assert str(rig.failed.error) == f"the range begins at byte 50 of {size} bytes"
+
+    def test_it_begins_behind_an_end_that_only_comes_to_light(self, rig):
+        rig.feed(machine.Begun())
+        rig.feed(machine.HeadReceived(rig.open[0][0], whole(None), 0.0))
+        rig.feed(machine.HeadReceived(rig.open[0][0], whole(None), 0.0))
+        rig.open[0][0].position = 20
+        rig.feed(machine.LeaseEnded(rig.open.pop(0)[0]))
+        assert rig.failed.error.status == 416
+
+    def test_nothing_of_a_weak_version_is_put_together(self):
+        rig = part(50, 99)
+        rig.feed(machine.Begun())
+        rig.feed(machine.HeadReceived(rig.open[0][0], partial(50, 90, etag='W/"v1"'), 0.0))
+        assert rig.did == ["reset", "open 0-None"]
+
+    def test_one_answer_may_be_of_a_weak_version(self, rig):
+        rig.feed(machine.Begun())
+        rig.feed(machine.HeadReceived(rig.open[0][0], partial(50, 70, etag='W/"v1"'), 0.0))
+        assert rig.state is State.FETCHING
+
+
+def part(start: int, stop: int | None) -> Rig:
+    rig = Rig(horizon=200)
+    rig.planner = Planner(LEASES, start=start, stop=stop)
+    rig.transfer.planner = rig.planner
+    rig.transfer._terms = replace(rig.transfer._terms, start=start, stop=stop)
+    return rig
+
+
+def receive(rig: Rig) -> None:
+    """All that the first lease is to bring."""
+    lease = rig.open.pop(0)[0]
+    lease.position = lease.stop
+    rig.feed(machine.LeaseEnded(lease))
+
+
+# Digests from elsewhere, and how much is asked of them.
+
+MIB = 1 << 20
+BESIDE = Claim(Digest("md5", GOOD), DigestSource.SIDECAR, "http://h/x.md5")
+GUESS = Claim(Digest("md5", BAD, 2), DigestSource.S3_ETAG)
+AMAZON = {"x-amz-request-id": "1"}
+
+
+def finish(rig: Rig) -> Rig:
+    while rig.open:
+        rig.end()
+    return rig
+
+
+def promise(rig: Rig, *claims: Claim) -> Rig:
+    rig.feed(machine.Promised(claims))
+    return rig
+
+
+def test_a_late_promise_is_hashed_for_from_the_first_byte():
+    rig = Rig().begin().head(partial(0, 40))
+    (command,) = rig.feed(machine.Promised((BESIDE,)))
+    assert command == machine.Expect(rig.transfer.resource, BESIDE)
+    finish(rig)
+    rig.feed(machine.Verified(GOOD))
+    assert (rig.state, rig.transfer.claim) == (State.COMMITTING, BESIDE)
+    assert promise(rig, BESIDE).did == []
+
+
+def test_a_promise_may_come_before_the_answer_and_outlasts_a_new_beginning():
+    rig = promise(Rig().begin(), BESIDE)
+    assert rig.did == []
+    commands = rig.feed(machine.HeadReceived(rig.open[0][0], partial(0, 40), 0.0))
+    assert machine.Prepare(rig.transfer.resource, BESIDE) in commands
+    rig.head(partial(40, 80, etag='"v2"'), 1)
+    assert rig.state is State.PROBING
+    rig.after(1).head(partial(0, 40, etag='"v2"'))
+    assert rig.transfer.claim == BESIDE
+
+
+def test_a_promise_while_verifying():
+    rig = finish(Rig().begin().head(partial(0, 40)))
+    assert rig.state is State.VERIFYING
+    assert promise(rig, BESIDE).did == ["expect"]
+
+
+def test_a_promise_replaces_nothing_better():
+    rig = Rig(claim=CALLER).begin().head(partial(0, 40))
+    assert promise(rig, BESIDE).did == []
+    assert promise(Rig().begin().head(partial(0, 40)), *()).did == []
+    none = Rig(verify="none").begin().head(partial(0, 40))
+    assert promise(none, BESIDE).did == []
+    assert none.transfer.claim is None
+
+
+def test_a_reader_has_had_what_could_be_hashed():
+    rig = Rig(horizon=1000).begin().head(partial(0, 40))
+    assert promise(rig, BESIDE).did == []
+    assert rig.transfer.claim is None
+
+
+def test_a_late_promise_that_contradicts():
+    rig = Rig().begin()
+    rig.head(partial(0, 40), claims=(GUESS,))
+    promise(rig, Claim(Digest("md5", GOOD), DigestSource.SIDECAR), Claim(Digest("md5", BAD), DigestSource.METALINK))
+    assert isinstance(rig.failed.error, errors.DigestConflictError)
+
+
+def test_require_fails_before_anything_is_written():
+    rig = Rig(verify="require").begin().head(partial(0, 40))
+    assert rig.did == ["fail"]
+    assert isinstance(rig.failed.error, errors.UnverifiableError)
+    assert rig.failed.keep, "what an earlier run left may be of use yet"
+    assert rig.open == []
+
+
+def test_require_is_content_with_a_digest():
+    rig = finish(Rig(verify="require").begin().head(partial(0, 40), claims=(SERVER,)))
+    rig.feed(machine.Verified(BAD))
+    assert rig.state is State.COMMITTING
+
+
+def test_require_waits_for_a_promise_where_all_is_there_already():
+    rig = Rig(verify="require").begin(left_over(), (0, 100))
+    assert rig.state is State.VERIFYING
+    promise(rig, BESIDE)
+    rig.feed(machine.Verified(GOOD))
+    assert rig.state is State.COMMITTING
+    rig = Rig(verify="require").begin(left_over(), (0, 100))
+    rig.feed(machine.Verified(None))
+    assert isinstance(rig.failed.error, errors.UnverifiableError)
+
+
+def test_none_does_not_trust_a_digest_to_hold_versions_apart():
+    rig = Rig(verify="none").begin(left_over(validator=WEAK, claims=(SERVER,)), (0, 40))
+    assert rig.did == ["reset", "open 0-40"]
+    rig.head(partial(0, 40, etag=None), claims=(SERVER,))
+    assert rig.asks == [Ask()], "over one connection"
+    assert Rig(verify="none", claim=CALLER).begin(left_over(validator=WEAK), (0, 40)).asks == [Ask(40, 80)]
+
+
+def multipart(verify: str = "auto") -> Rig:
+    lines = (("content-length", str(9 * MIB)), ("etag", f'"{BAD}-2"'), *AMAZON.items())
+    rig = Rig(verify=verify).begin()
+    rig.head(Head(200, lines, URL))
+    return finish(rig)
+
+
+def test_a_guess_that_fits_is_a_proof():
+    rig = multipart()
+    assert rig.transfer.claim == GUESS
+    rig.feed(machine.Verified(BAD))
+    assert (rig.state, rig.transfer.claim) == (State.COMMITTING, GUESS)
+
+
+def test_a_guess_that_does_not_fit_shows_nothing():
+    rig = multipart()
+    rig.feed(machine.Verified(GOOD))
+    assert (rig.state, rig.transfer.claim) == (State.COMMITTING, None)
+    assert rig.said[-1] == "the S3 ETag is of 2 parts, and no size of parts in use yields it: only the size is verified"
+
+
+def test_a_guess_that_does_not_fit_is_too_little_if_more_is_required():
+    rig = multipart("require")
+    rig.feed(machine.Verified(GOOD))
+    assert isinstance(rig.failed.error, errors.UnverifiableError)
+    assert rig.failed.keep
+
+
+def test_a_guess_does_not_hold_versions_apart():
+    lines = {"content-range": f"bytes 0-39/{9 * MIB}", "etag": f'W/"{BAD}-2"', **AMAZON}
+    rig = Rig().begin().head(Head(206, tuple(lines.items()), URL), claims=(GUESS,))
+    assert rig.asks == [Ask()]
+
+
+def test_the_callers_digest_of_parts_must_fit_the_file():
+    own = Claim(Digest("md5", GOOD, 7), DigestSource.CALLER)
+    rig = Rig(claim=own).begin().head(partial(0, 40))
+    assert isinstance(rig.failed.error, errors.UnverifiableError)
+    assert "7 parts" in str(rig.failed.error)
+
+
+def test_the_callers_digest_of_parts_decides():
+    own = Claim(Digest("md5", GOOD, 2), DigestSource.CALLER)
+    rig = Rig(claim=own).begin().head(whole(9 * MIB))
+    finish(rig).feed(machine.Verified(BAD))
+    assert isinstance(rig.failed.error, errors.DigestMismatchError)

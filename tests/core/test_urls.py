@@ -360,3 +360,20 @@ def test_what_is_parsed_has_all_its_forms(text):
     assert urlsplit(target.url).hostname in urls.canonical(target.url)
     assert urls.origin(target.url) != "null"
     assert urls.redact(target.url) != urls.PLACEHOLDER
+
+
+@pytest.mark.parametrize(
+    ("url", "signed"),
+    [
+        ("https://b.s3.amazonaws.com/x", False),
+        ("https://b.s3.amazonaws.com/x?versionId=1", False),
+        ("https://b.s3.amazonaws.com/x?X-Amz-Signature=1", True),
+        ("https://b.s3.amazonaws.com/x?a=1&Signature=", True),
+        ("https://h/x?a=1&api_key=x", True),
+        ("https://h/x?sv=1&sig=x", True),
+        ("https://u:p@h/x", True),
+        ("no URL", False),
+    ],
+)
+def test_what_grants_access(url, signed):
+    assert urls.grants_access(url) is signed

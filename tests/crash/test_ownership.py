@@ -722,3 +722,10 @@ def test_another_url_in_the_command(origin, tmp_path):
     origin.rules.clear()
     assert finish(first) == "fetched"
     assert (tmp_path / "x.bin").read_bytes() == DATA
+
+
+def test_the_name_of_a_host_does_not_reach_the_terminal_raw():
+    record = ownership._encode("0123456789abcdef", "http://h/x").replace(b'"host": "', b'"host": "\\u001b[31m\\u202e')
+    shown = str(ownership.Owner(record, 0, certain=False))
+    assert shown.isprintable()
+    assert "on _[31m_" in shown

@@ -592,3 +592,9 @@ class TestLoops:
         asyncio.run(work(), debug=True)
         origin.rules.clear()
         assert fetch(url, tmp_path / "x", settings=settings).outcome is Outcome.RESUMED
+
+
+def test_two_digests_of_the_caller_that_differ(tmp_path):
+    url = f"http://127.0.0.1:1/x#md5={'0' * 32}"
+    with pytest.raises(ConfigurationError, match=f"md5:{'1' * 32}, and in the URL md5:{'0' * 32}"):
+        fetch(url, tmp_path / "x", digest=f"md5:{'1' * 32}")

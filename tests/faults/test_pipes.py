@@ -38,7 +38,7 @@ def read_all(fd: int) -> bytes:
 
 def watch(writer: FifoWriter, reader: threading.Thread) -> None:
     """Write, and when there is nothing more to write, look whether the reader is there."""
-    writer.write(memoryview(b"hello"))
+    writer.write(memoryview(bytes(5000)))
     reader.join()
     writer.check()
 
@@ -81,7 +81,8 @@ class TestFifo:
             thread.start()
             begun = time.monotonic()
             writer.write(memoryview(b"hello"))
-            writer.close(complete=True)
+            writer.finish()
+            writer.close()
             thread.join()
             os.close(fd)
             assert got == [b"hello"]
@@ -102,7 +103,7 @@ class TestFifo:
             thread.start()
             with pytest.raises(ReaderGoneError):
                 watch(writer, thread)
-            writer.close(complete=False)
+            writer.close()
 
     def test_nobody_comes(self, url, settings, tmp_path):
         with pytest.raises(NoReaderError):
@@ -171,6 +172,24 @@ class TestFifo:
             pipe(url, tmp_path / "p", settings=settings)
         assert (tmp_path / "p").read_bytes() == b"precious"
 
+    def test_what_took_its_place_is_not_removed(self, tmp_path):
+        writer = FifoWriter(tmp_path / "p", 2.0)
+        (tmp_path / "p").unlink()
+        (tmp_path / "p").write_bytes(b"precious")
+        writer.close()
+        assert (tmp_path / "p").read_bytes() == b"precious"
+
+    def test_somebody_else_s_pipe_in_everyones_directory(self, url, settings, tmp_path):
+        """Whoever guesses the name could lay a pipe there, and read along."""
+        if os.geteuid() != 0:
+            pytest.skip("only root can give a pipe away")
+        os.mkfifo(tmp_path / "p")
+        os.chown(tmp_path / "p", 12345, 12345)
+        tmp_path.chmod(0o1777)
+        with pytest.raises(SinkError, match="another user"):
+            pipe(url, tmp_path / "p", settings=settings)
+        assert (tmp_path / "p").is_fifo()
+
     def test_no_directory(self, url, settings, tmp_path):
         with pytest.raises(SinkError):
             pipe(url, tmp_path / "none" / "p", settings=settings)
@@ -185,6 +204,24 @@ class TestDescriptor:
             assert os.get_blocking(writing), "the caller's own descriptor stays as it was"
             os.close(writing)
             assert read.result(5) == DATA
+
+    def test_whole_blocks(self, origin, settings):
+        """GNU tar gives up when it gets a part of a block."""
+        url = origin.add("/x.tar", DATA[: 3 * MIB + 17])
+        origin.when().slow(8 * MIB)
+        reading, writing = os.pipe()
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(pipe, url, writing, settings=settings)
+            sizes = []
+            while not done.done():
+                sizes.append(len(os.read(reading, 10_240)))
+                if sum(sizes) == 3 * MIB + 17:
+                    break
+            done.result(5)
+        assert len(sizes) > 100
+        assert [size % 512 for size in sizes[:-1]] == [0] * (len(sizes) - 1)
+        for fd in (reading, writing):
+            os.close(fd)
 
     def test_file(self, url, settings, tmp_path):
         with (tmp_path / "f").open("wb") as file:

@@ -95,6 +95,55 @@ def test_what_credentials_opened_stays_closed_to_others(origin, other, file_fron
     assert door.fired == 2
 
 
+def test_netrc(origin, front, tmp_path, monkeypatch):
+    """For the host that it names, and not for where that redirects to."""
+    import base64
+
+    file = tmp_path / "netrc"
+    file.write_text("machine 127.0.0.1 login anna password s3cr3t\ndefault login all password d3f4ult\n")
+    monkeypatch.setenv("NETRC", str(file))
+    origin.add("/x.bin", DATA[:1000])
+    with Origin() as elsewhere:
+        there = elsewhere.add("/y.bin", DATA[:1000]).replace("127.0.0.1", "localhost")
+        assert front.get(f"{origin.url}/x.bin").data == DATA[:1000]
+        _remove(front)
+        origin.when(path="/x.bin").redirect(there)
+        assert front.get(f"{origin.url}/x.bin").data == DATA[:1000]
+        _remove(front)
+        assert front.get(there).data == DATA[:1000]
+        assert [record.headers.get("authorization") for record in elsewhere.ledger] == [None, None]
+        _remove(front)
+        front.get(f"{origin.url}/x.bin", headers={"authorization": "Bearer x"})
+    sent = [record.headers["authorization"] for record in origin.ledger]
+    assert sent == [*["Basic " + base64.b64encode(b"anna:s3cr3t").decode()] * 2, "Bearer x"]
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "machine", "machine 127.0.0.1 login anna", "\ud800"])
+def test_a_netrc_that_is_of_no_use(origin, front, tmp_path, monkeypatch, text):
+    file = tmp_path / "netrc"
+    file.write_text(text, errors="surrogatepass")
+    monkeypatch.setenv("NETRC", str(file))
+    front.get(origin.add("/x.bin", DATA[:1000]))
+
+
+def test_a_netrc_that_others_may_read_is_not_used(origin, front, tmp_path, monkeypatch):
+    monkeypatch.delenv("NETRC", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    file = tmp_path / ".netrc"
+    file.write_text("machine 127.0.0.1 login anna password s3cr3t\n")
+    url = origin.add("/x.bin", DATA[:1000])
+    for mode in (0o644, 0o600):
+        file.chmod(mode)
+        front.get(url)
+        _remove(front)
+    assert ["authorization" in record.headers for record in origin.ledger] == [False, True]
+
+
+def _remove(front) -> None:
+    if front.name == "file":
+        (front.directory / "out.bin").unlink()
+
+
 def test_loop(origin, front):
     rule = origin.when().redirect("/x.bin")
     error = front.refuse(f"{origin.url}/x.bin", HydraError)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import gzip
+import hashlib
 import io
 import itertools
 import subprocess
@@ -18,8 +20,15 @@ import pytest
 
 from hydraflow.adapters.sinks import HOLD_BACK, StreamSink
 from hydraflow.api import fetch, stream
-from hydraflow.errors import ConnectionDroppedError, HydraError, NotFoundError
-from hydraflow.models import Outcome, Resource, Validator
+from hydraflow.errors import (
+    ConfigurationError,
+    ConnectionDroppedError,
+    HydraError,
+    NotFoundError,
+    RequestError,
+    ResourceChangedError,
+)
+from hydraflow.models import Bound, Outcome, Resource, Validator, Verification
 from tests.faults.fronts import MIB, noise
 from tests.faults.origin import Origin
 
@@ -296,7 +305,7 @@ class TestSink:
         sink.runner.run(sink.prepare(Resource("u", "u", 100, ranges=True, validator=Validator('"v2"')), None))
         put(sink, bytes(100))
         assert len(sink.take(MIB, 0.01)) == 0  # all of it is tail
-        sink._verified = True
+        sink.verified = True
         assert bytes(sink.take(MIB, 0.01)) == bytes(100)
 
 
@@ -336,3 +345,118 @@ def test_many_errors_leave_nothing(origin, settings):
             opened.read()
     assert own_threads() - threads <= {"hydraflow-engine"}
     assert eventually(lambda: descriptors() <= before + 2)  # one connection stays for the next request
+
+
+def test_a_slow_reader_is_named_as_what_limits_it(url, settings):
+    with stream(url, settings=replace(settings, buffer=2 * MIB)) as reader:
+        while reader.read(MIB):
+            time.sleep(0.1)
+    assert reader.result.limited_by is Bound.READER
+
+
+class TestPart:
+    @pytest.mark.parametrize(
+        ("start", "stop"),
+        [
+            (0, 1),
+            (0, 4 * MIB),
+            (1, None),
+            (9 * MIB - 1, None),
+            (5, 99 * MIB),
+            (3 * MIB + 7, 8 * MIB - 3),
+            (7, 7 + HOLD_BACK),
+        ],
+    )
+    @pytest.mark.parametrize("rules", ["ranges", "no ranges", "no length", "weak", "breaks"])
+    def test_the_bytes(self, origin, settings, start, stop, rules):
+        url = origin.add("/x.bin", DATA, etag='W/"1"' if rules == "weak" else '"1"')
+        if rules == "breaks":
+            origin.when(times=3).drop(after=100_000)
+        elif rules.startswith("no "):
+            origin.when().ignore_range()
+        if rules == "no length":
+            origin.when().no_length()
+        with stream(url, start=start, stop=stop, settings=replace(settings, buffer=1_000_000)) as opened:
+            assert b"".join(opened) == DATA[start:stop]
+        assert opened.result.size == len(DATA[start:stop])
+        if rules == "ranges":
+            assert origin.bytes_served() <= len(DATA[start:stop]) + 4 * MIB * (stop is None)
+
+    def test_the_verdict_is_honest(self, origin, settings):
+        digest = base64.b64encode(hashlib.md5(DATA).digest()).decode()
+        url = origin.add("/x.bin", DATA, headers={"x-goog-hash": f"md5={digest}"})
+        with stream(url, settings=settings) as opened:
+            opened.read()
+        assert opened.result.verification is Verification.SERVER
+        with stream(url, stop=1000, settings=settings) as opened:
+            assert opened.read() == DATA[:1000]
+        assert (opened.result.verification, opened.result.digest) == (Verification.SIZE, None)
+
+    def test_behind_the_end(self, url, settings):
+        with (
+            pytest.raises(RequestError, match="byte 9,437,184") as caught,
+            stream(url, start=len(DATA), settings=settings) as opened,
+        ):
+            opened.read()
+        assert caught.value.status == 416
+
+    @pytest.mark.parametrize(
+        "options", [{"start": -1}, {"start": 5, "stop": 5}, {"stop": 0}, {"stop": 9, "digest": "md5:" + "0" * 32}]
+    )
+    def test_refused(self, origin, url, settings, options):
+        with pytest.raises(ConfigurationError):
+            stream(url, settings=settings, **options)
+        assert not origin.ledger
+
+    def test_of_two_versions(self, origin, url, settings):
+        """A part is of one version, too."""
+        with stream(url, start=1, settings=replace(settings, buffer=1_000_000)) as opened:
+            assert opened.read(1000) == DATA[1:1001]
+            origin.add("/x.bin", noise(9 * MIB, 2), etag='"v2"')
+            with pytest.raises(ResourceChangedError):
+                opened.read()
+
+
+def collect(opened, into: list[bytes]) -> None:
+    for chunk in opened:
+        into.append(chunk)  # noqa: PERF402 - what came before an error counts
+
+
+class TestSeveral:
+    def test_one_after_another(self, origin, settings):
+        pieces = [DATA[:100_000], b"", DATA[100_000:]]
+        urls = [origin.add(f"/{n}", piece) for n, piece in enumerate(pieces)]
+        origin.when(path="/2").head_delay(0.2)
+        with stream(urls, settings=replace(settings, buffer=1_000_000)) as opened:
+            assert opened.result is None
+            assert b"".join(opened) == DATA
+        assert [each.size for each in opened.results] == [len(piece) for piece in pieces]
+        assert opened.result.size == len(pieces[2])
+
+    def test_a_failure_is_no_end(self, origin, url, settings):
+        got = []
+        with stream([url, f"{origin.url}/none", url], settings=settings) as opened:
+            with pytest.raises(NotFoundError):
+                collect(opened, got)
+            assert b"".join(got) == DATA
+        assert len(opened.results) == 1
+
+    @pytest.mark.parametrize("read", [0, 100, 5 * MIB])
+    def test_leaving_early(self, origin, url, settings, read):
+        with stream(url, settings=settings) as opened:
+            opened.read()
+        threads, before = own_threads(), descriptors()
+        origin.when().slow(20 * MIB)
+        with stream([url, url, url], settings=settings) as opened:
+            opened.read(read)
+        assert own_threads() == threads
+        assert eventually(lambda: descriptors() <= before)
+
+    @pytest.mark.parametrize("options", [{"digest": "md5:" + "0" * 32}, {"size": 5}, {"start": 1}, {"stop": 1}])
+    def test_what_can_be_said_of_one_only(self, url, settings, options):
+        with pytest.raises(ConfigurationError):
+            stream([url, url], settings=settings, **options)
+
+    def test_none(self, settings):
+        with pytest.raises(ConfigurationError), stream([], settings=settings):
+            pass

@@ -58,6 +58,12 @@ def test_every_test_that_the_page_names_exists():
     assert [test for test in named if not exists(test)] == []
 
 
+def test_every_test_that_the_page_on_security_names_exists():
+    named = re.findall(r"`((?:\w+/)?test_\w+\.py::[\w:]+)`", (ROOT / "docs/security.md").read_text())
+    assert len(named) > 30
+    assert [test for test in named if not exists(test)] == []
+
+
 def test_every_page_can_be_reached():
     """From the README, by links."""
     reached, todo = set(), [ROOT / "README.md"]

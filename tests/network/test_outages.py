@@ -10,14 +10,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
-from lab.cable import Cable, CableError, FarNginx
-from lab.nginx import Nginx
-from tests.network.outages import IN_FLIGHT, MIB, QUICK, ride_out
+from tests.network.outages import IN_FLIGHT, MIB, QUICK
 
-SIZE = 8 * MIB
 OUTAGE = 2.0
 SETTLED = 0.5  # seconds until the server has filled its buffers for connections that are gone
 
@@ -32,35 +30,13 @@ def check(figures, message, longest=4.0):
 
 
 @pytest.fixture
-def cable():
-    try:
-        with Cable(names=True) as cable:
-            yield cable
-    except CableError as error:
-        pytest.skip(f"OUTAGES ARE NOT TESTED: {error}")
-
-
-@pytest.fixture
 def far(cable, tmp_path):
-    (tmp_path / "www").mkdir()
-    with FarNginx(cable, tmp_path / "www", limit_rate="1m", server_directives="send_timeout 1s;") as server:
+    with QUICK.serve(cable, tmp_path) as server:
         yield server
 
 
 def test_a_server_that_is_closed(tmp_path):
-    (tmp_path / "www").mkdir()
-    with Nginx(tmp_path / "www", limit_rate="1m") as server:
-        figures = ride_out(
-            server,
-            server.url,
-            tmp_path,
-            size=SIZE,
-            cut=lambda _: server.kill(),
-            mend=lambda _: server.start(),
-            seconds=OUTAGE,
-            environment=QUICK,
-        )
-    check(figures, "Connection refused")
+    check(QUICK.close_port(tmp_path, OUTAGE), "Connection refused")
 
 
 @pytest.mark.parametrize(
@@ -71,35 +47,13 @@ def test_a_server_that_is_closed(tmp_path):
         ("leave", "join", "Network is unreachable"),
     ],
 )
-def test_a_network_that_is_gone(cable, far, tmp_path, cut, mend, message):
-    figures = ride_out(
-        far,
-        far.url,
-        tmp_path,
-        size=SIZE,
-        cut=lambda _: getattr(cable, cut)(),
-        mend=lambda _: getattr(cable, mend)(),
-        seconds=OUTAGE,
-        environment=QUICK,
-        prefix=cable.enter(cable.near),
-    )
-    check(figures, message)
+def test_a_network_that_is_gone(far, tmp_path, cut, mend, message):
+    check(QUICK.lose_network(far, tmp_path, cut=cut, mend=mend, seconds=OUTAGE), message)
 
 
-def test_another_network(cable, far, tmp_path):
+def test_another_network(far, tmp_path):
     """The old address is gone, and with it every connection: no packet will ever say so."""
-    figures = ride_out(
-        far,
-        far.url,
-        tmp_path,
-        size=SIZE,
-        cut=lambda _: cable.roam(),
-        mend=lambda _: None,
-        seconds=SETTLED,
-        environment=QUICK,
-        prefix=cable.enter(cable.near),
-    )
-    check(figures, "no byte came for 1 s")
+    check(QUICK.lose_network(far, tmp_path, cut="roam", mend="", seconds=SETTLED), "no byte came for 1 s")
 
 
 def test_names_that_cannot_be_looked_up(cable, far, tmp_path):
@@ -111,36 +65,15 @@ def test_names_that_cannot_be_looked_up(cable, far, tmp_path):
         far.start()
         cable.know()
 
-    figures = ride_out(
-        far,
-        far.named_url,
-        tmp_path,
-        size=SIZE,
-        cut=cut,
-        mend=mend,
-        seconds=OUTAGE,
-        environment=QUICK,
-        prefix=cable.enter(cable.near),
-    )
+    figures = QUICK.ride_out(far, tmp_path, url=far.named_url, cut=cut, mend=mend, seconds=OUTAGE)
     check(figures, "Temporary failure in name resolution")
 
 
 def test_a_client_that_is_stopped(cable, tmp_path):
     """Longer than its patience, and longer than the server's: time that it cannot see is no silence."""
-    (tmp_path / "www").mkdir()
-    with FarNginx(cable, tmp_path / "www", limit_rate="4m", server_directives="send_timeout 1s;") as server:
-        figures = ride_out(
-            server,
-            server.url,
-            tmp_path,
-            size=24 * MIB,
-            cut=lambda process: process.send_signal(signal.SIGSTOP),
-            mend=lambda process: process.send_signal(signal.SIGCONT),
-            seconds=4,
-            environment={**QUICK, "HYDRAFLOW_MAX_WAIT": "3.5"},
-            prefix=cable.enter(cable.near),
-            arguments=["-t", "2"],
-        )
+    life = replace(QUICK, rate="4m", size=24 * MIB)
+    with life.serve(cable, tmp_path) as server:
+        figures = life.stop_client(server, tmp_path, seconds=4, patience=3.5, arguments=["-t", "2"])
     check(figures, "connection closed")
 
 
@@ -156,17 +89,7 @@ def test_a_client_that_is_stopped_in_an_outage(cable, far, tmp_path):
         cable.carry()
         process.send_signal(signal.SIGCONT)
 
-    figures = ride_out(
-        far,
-        far.url,
-        tmp_path,
-        size=SIZE,
-        cut=cut,
-        mend=mend,
-        seconds=4.5,
-        environment={**QUICK, "HYDRAFLOW_MAX_WAIT": "4"},
-        prefix=cable.enter(cable.near),
-    )
+    figures = QUICK.ride_out(far, tmp_path, cut=cut, mend=mend, seconds=4.5, patience=4)
     check(figures, "no byte came for 1 s")
 
 

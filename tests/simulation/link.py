@@ -18,6 +18,7 @@ from hydraflow.core.limiter import Limiter
 from hydraflow.core.planner import Lease, LeasePolicy, Planner
 from hydraflow.core.reorder import Window
 from hydraflow.core.retry import Failure, FailureKind, Policy
+from hydraflow.core.throttle import Throttle
 from hydraflow.core.transfer import State, Terms, Transfer
 from hydraflow.models import Head
 
@@ -54,6 +55,8 @@ class Scenario:
         server: most that the server gives to all together.
         tls: round trips of a handshake.
         drops: (from, to) the network is gone, and each connection with it.
+        limit: the user's own, in bytes per second.
+        pace: requests per second that the server bears, and at most so many at once; the others are refused.
     """
 
     name: str
@@ -76,6 +79,8 @@ class Scenario:
     server: float = math.inf
     tls: int = 0
     drops: tuple[tuple[float, float], ...] = ()
+    limit: float | None = None
+    pace: float = math.inf
     ceiling: int = 16
     seed: int = 0
 
@@ -237,8 +242,8 @@ class Outcome:
 class Link:
     """The clock, the wire and the server."""
 
-    def __init__(self, scenario: Scenario, limiter: Limiter) -> None:
-        self.scenario, self.limiter = scenario, limiter
+    def __init__(self, scenario: Scenario, limiter: Limiter, throttle: Throttle | None = None) -> None:
+        self.scenario, self.limiter, self.throttle = scenario, limiter, throttle
         self.rng = Random(scenario.seed)
         self.now = 0.0
         self.step = min(max(scenario.rtt / 3, 0.004), 0.04)
@@ -249,6 +254,7 @@ class Link:
         self.sent: list[tuple[float, int]] = []  # when requests were sent, and how many were under way then
         self._queued = 0.0
         self._poked = False
+        self._tokens, self._counted_at = scenario.pace, 0.0
         self._queue = max(scenario.queue * scenario.rate * scenario.rtt, 64 << 10)
 
     def run(self, longest: float = 3000.0) -> Outcome:
@@ -335,7 +341,7 @@ class Link:
     def _introduce(self, connection: Connection, job: Job, lease: Lease) -> None:
         scenario = self.scenario
         at_work = sum(each.state == "body" for each in self.busy)
-        if at_work >= scenario.bears:
+        if at_work >= scenario.bears or not self._in_pace():
             self.result.refused += 1
             self._end(connection, reusable=bool(scenario.refusal))
             if scenario.refusal:
@@ -350,6 +356,17 @@ class Link:
         stop = min(ask.stop, job.size)
         fields = (("content-range", f"bytes {ask.start}-{stop - 1}/{job.size}"), ("etag", '"1"'))
         job.dispatch(machine.HeadReceived(lease, Head(206, fields, URL), 0.0))
+
+    def _in_pace(self) -> bool:
+        pace = self.scenario.pace
+        if pace == math.inf:
+            return True
+        self._tokens = min(pace, self._tokens + (self.now - self._counted_at) * pace)
+        self._counted_at = self.now
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
 
     def _end(self, connection: Connection, *, reusable: bool) -> None:
         self.busy.remove(connection)
@@ -369,7 +386,7 @@ class Link:
         for each in self.busy:
             if each.state != "body" or each.silent_at < now:
                 continue
-            room = each.job.room(each.lease.position)
+            room = min(each.job.room(each.lease.position), self._turn())
             if room:
                 want = min(each.window * PACKET / rtt, each.cap, room / step)
                 flowing.append(each)
@@ -393,6 +410,14 @@ class Link:
                 each.grow(now, rtt, step)
             self._deliver(each, int(want * share * step) + 1)
 
+    def _turn(self) -> int:
+        """Bytes that a connection may read now, as far as the user's own limit goes."""
+        throttle = self.throttle
+        if throttle is None:
+            return NO_END
+        throttle.readers = sum(each.state == "body" for each in self.busy)
+        return 0 if throttle.delay(self.now) else throttle.piece
+
     def _share(self, own: int) -> float:
         others = 0
         for since, count in self.scenario.cross:
@@ -407,6 +432,8 @@ class Link:
         count = min(count, lease.stop - lease.position, job.room(lease.position))
         job.receive(lease, count)
         self.result.received += count
+        if self.throttle is not None:
+            self.throttle.spend(count, self.now)
         if lease.position >= lease.stop:
             self._end(connection, reusable=lease.position in (ask.stop, job.size))
             job.dispatch(machine.LeaseEnded(lease))
@@ -421,4 +448,5 @@ class Link:
 
 def play(scenario: Scenario, limiter: Limiter | None = None, longest: float = 3000.0) -> Outcome:
     """Run a scenario with the shipped policy, or with another limiter, for at most `longest` seconds."""
-    return Link(scenario, limiter or Limiter(scenario.ceiling)).run(longest)
+    throttle = None if scenario.limit is None else Throttle(scenario.limit)
+    return Link(scenario, limiter or Limiter(scenario.ceiling, throttle=throttle), throttle).run(longest)

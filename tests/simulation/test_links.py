@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from dataclasses import replace
@@ -13,6 +14,8 @@ from statistics import fmean
 import pytest
 
 from hydraflow.core.limiter import Limiter
+from hydraflow.core.throttle import Throttle
+from hydraflow.models import Bound
 from tests.simulation.link import MB, MIB, Fixed, HangsError, Link, Outcome, Scenario, play
 from tests.simulation.link_scenarios import KINDS, best_fixed, draw, ideal, repeats
 
@@ -108,6 +111,24 @@ def test_a_reader_who_is_slow_needs_few_connections():
     assert outcome.seconds < 27.5
 
 
+@pytest.mark.parametrize("reader", [None, 1000 * MB])
+@pytest.mark.parametrize("link", [CAPPED, STRAGGLERS, replace(LOSSY, ceiling=16)], ids=lambda link: link.name)
+def test_the_user_s_own_limit_is_kept_over_few_connections(link, reader):
+    """As many as it takes to reach it, and no straggler is seen where all are slow by turns."""
+    limit = 4 * MB if link.cap < math.inf else 2 * MB
+    outcome = play(replace(link, sizes=(int(30 * limit),), limit=limit, reader=reader))
+    assert outcome.seconds == pytest.approx(30.0, rel=0.05)
+    assert outcome.busy / outcome.seconds <= 3.0
+    assert outcome.connections <= 8
+
+
+def test_a_limit_above_what_one_connection_gets_is_reached_by_several():
+    outcome = play(replace(CAPPED, sizes=(int(30 * 18 * MB),), limit=18 * MB))
+    assert outcome.seconds == pytest.approx(30.0, rel=0.05)
+    assert 3.5 <= outcome.busy / outcome.seconds <= 7.0
+    assert outcome.peak <= 8
+
+
 def test_a_clean_fast_link_is_not_hurt_by_tries():
     """That few are enough there is for `tests/core/test_limiter.py`: here noise makes them look dear."""
     scenario = Scenario("near", (8192 * MIB,), 1000 * MB, 0.003)
@@ -127,11 +148,23 @@ def test_an_outage_is_probed_by_one_at_a_time():
     scenario = Scenario("outage", (64 * MIB,) * 8, 20 * MB, 0.02, drops=((3.0, 40.0),))
     link = Link(scenario, Limiter(16))
     outcome = link.run()
-    asked = [count for at, count in link.sent if 8.0 <= at < 40.0]
-    assert asked.count(1) == len(asked) <= 12
-    herd = sum(count for at, count in link.sent if 40.0 <= at < 40.0 + 4 * scenario.rtt)
-    assert herd <= 16
+    asked = [at for at, _ in link.sent if 8.0 <= at < 40.0]
+    assert len(asked) <= 12
+    # One at a time, also when it is over: nobody comes before the first answer does.
+    after = [at for at, _ in link.sent if at >= 40.0]
+    assert {count for at, count in link.sent if 8.0 <= at <= after[0]} == {1}
+    assert after[1] - after[0] >= 2 * scenario.rtt
     assert outcome.seconds < 40.0 + 20.0 + scenario.total / scenario.rate
+
+
+@pytest.mark.parametrize(("refusal", "after"), [(429, None), (429, 1.0), (503, None)])
+@pytest.mark.parametrize("pace", [3.0, 10.0])
+def test_a_server_that_bears_few_requests_per_second_gets_those(refusal, after, pace):
+    """As interfaces to databases do it: three per second for each address, say."""
+    scenario = Scenario("pace", (20_000,) * 400, 125 * MB, 0.04, refusal=refusal, retry_after=after, pace=pace)
+    outcome = play(scenario)
+    assert outcome.refused <= 0.06 * outcome.requests
+    assert outcome.seconds <= 1.6 * 400 / pace
 
 
 def test_files_of_one_origin_share_it_fairly():
@@ -140,6 +173,29 @@ def test_files_of_one_origin_share_it_fairly():
     link.run()
     large, small = (job.ended_at for job in link.jobs)
     assert small < 0.35 * large
+
+
+NEAR = Scenario("near", (2048 * MIB,), 100 * MB, 0.02)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "bound"),
+    [
+        (replace(NEAR, sizes=(8192 * MIB,), ceiling=64), Bound.LINK),
+        (CAPPED, Bound.CEILING),
+        (replace(CAPPED, bears=4), Bound.SERVER),
+        (replace(NEAR, reader=20 * MB), Bound.READER),
+        (replace(NEAR, reader=1000 * MB, ceiling=64), Bound.LINK),
+        (replace(STRAGGLERS, stragglers=0.5, slowness=0.02, reader=1000 * MB, sizes=(512 * MIB,)), Bound.CEILING),
+        (replace(NEAR, limit=10 * MB, sizes=(256 * MIB,)), Bound.LIMIT_RATE),
+    ],
+    ids=lambda each: "" if isinstance(each, Scenario) else str(each),
+)
+def test_what_limits_a_transfer_is_named(scenario, bound):
+    throttle = None if scenario.limit is None else Throttle(scenario.limit)
+    link = Link(scenario, Limiter(scenario.ceiling, throttle=throttle), throttle)
+    link.run()
+    assert link.jobs[0].transfer.limited_by is bound
 
 
 # The simulator itself.

@@ -76,5 +76,7 @@ def test_two_capped_mirrors_bring_nearly_twice_as_much(tmp_path):
             both.append(fetch(tmp_path / "d", f"{one.url}/x.bin", digest, f"{two.url}/x.bin"))
         served = shares(one, two)
     gain = statistics.median(alone) / statistics.median(both)
-    print(f"\none mirror {statistics.median(alone):.2f} s, two {statistics.median(both):.2f} s: {gain:.2f} x ({served})")
+    print(
+        f"\none mirror {statistics.median(alone):.2f} s, two {statistics.median(both):.2f} s: {gain:.2f} x ({served})"
+    )
     assert gain >= 1.8

@@ -1,0 +1,237 @@
+"""`hydraflow verify`: files that are there already, checked against a URL, a manifest or a digest."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from hydraflow import delivery, runtime
+from hydraflow.core import integrity, metalink, sidecars, urls
+from hydraflow.engine import Engine, Order
+from hydraflow.errors import (
+    ConfigurationError,
+    DigestMismatchError,
+    HydraError,
+    IntegrityError,
+    SizeMismatchError,
+    StorageError,
+    UnverifiableError,
+)
+from hydraflow.models import ALGORITHMS, Claim, Digest, DigestSource, Verification
+from hydraflow.settings import Settings, load
+
+__all__ = ["Check", "against_digest", "against_manifest", "against_url"]
+
+_LONGEST_MANIFEST = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What became of one file.
+
+    Attributes:
+        path: the file.
+        claim: what it was checked by; None if nobody promises a digest.
+        size: in bytes; None if it could not be looked at.
+        error: why it is not verified; None if it is.
+    """
+
+    path: Path
+    claim: Claim | None = None
+    size: int | None = None
+    error: HydraError | None = None
+
+    @property
+    def verification(self) -> Verification:
+        """What the verdict rests on."""
+        if self.error is not None:
+            return Verification.NONE
+        return integrity.verification(self.claim, size_known_or_framed=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready values, named as those of `FetchResult`."""
+        claim, error = self.claim, self.error
+        return {
+            "path": str(self.path),
+            "ok": error is None,
+            "size": self.size,
+            "digest": None if claim is None else str(claim.digest),
+            "verification": self.verification,
+            "digest_source": None if claim is None else claim.source,
+            "digest_url": None if claim is None else claim.url,
+            "error": None if error is None else type(error).__name__,
+            "message": None if error is None else str(error),
+            "exit_code": 0 if error is None else error.exit_code,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What a manifest says of one file."""
+
+    name: str
+    digests: tuple[Digest, ...]
+    size: int | None = None
+
+
+def against_digest(path: Path, digest: Digest) -> Check:
+    """Check a file by a digest of the caller's own."""
+    return _check(path, Claim(digest, DigestSource.CALLER), None)
+
+
+def against_url(
+    path: Path, url: str, *, headers: Mapping[str, str] | None = None, settings: Settings | None = None
+) -> Check:
+    """Check a file by what is published of the one at a URL: its digest, wherever that is found, and its size.
+
+    Raises:
+        HydraError: the server refuses or cannot be reached, or the promises contradict each other.
+    """
+    target = urls.parse(url)
+    own = None if target.digest is None else Claim(target.digest, DigestSource.FRAGMENT)
+    if own is not None:
+        return _check(path, own, target.size)
+    order = Order(target.url, urls.file_name(target.url), headers=dict(headers or {}))
+
+    async def ask(engine: Engine) -> tuple[Claim | None, int | None]:
+        resource, known = await engine.learn(order, thorough=True)
+        return integrity.choose(None, known, resource.size, resource.url), resource.size
+
+    claim, size = runtime.start(settings or load(), ask).wait()
+    return _check(path, claim, size if target.size is None else target.size)
+
+
+def against_manifest(path: Path, manifest: Path) -> list[Check]:
+    """Check all files that a manifest lists, in the directory `path`; or the one at `path`.
+
+    A manifest is what `--json` prints, a Metalink file, or a checksum file (`SHA256SUMS`, `md5checksums.txt`, …).
+
+    Raises:
+        ConfigurationError: it is none of these, or does not list the file.
+        StorageError: it cannot be read.
+    """
+    entries = _entries(_read(manifest), manifest)
+    if path.is_dir():
+        return [_listed(path, entry, manifest) for entry in entries]
+    mine = [entry for entry in entries if PurePosixPath(entry.name).name == path.name]
+    if len(mine) != 1:
+        count = "is not listed" if not mine else f"is listed {len(mine)} times"
+        raise ConfigurationError(f"{path.name} {count} in {manifest}")
+    return [_by_entry(path, mine[0], manifest)]
+
+
+def _listed(directory: Path, entry: _Entry, manifest: Path) -> Check:
+    relative = PurePosixPath(entry.name)
+    if relative.is_absolute() or ".." in relative.parts or "\0" in entry.name:
+        error = ConfigurationError(f"{entry.name!r} is not a place in {directory}")
+        return Check(Path(urls.file_name(f"http://h/{relative.name}")), error=error)
+    return _by_entry(directory / relative, entry, manifest)
+
+
+def _by_entry(path: Path, entry: _Entry, manifest: Path) -> Check:
+    digest = entry.digests[0] if entry.digests else None
+    claim = None if digest is None else Claim(digest, DigestSource.MANIFEST, str(manifest))
+    return _check(path, claim, entry.size)
+
+
+def _check(path: Path, claim: Claim | None, size: int | None) -> Check:
+    actual: int | None = None
+    try:
+        actual = _size(path)
+        if size is not None and size != actual:
+            message = f"size mismatch: expected {size:,} bytes, the file has {actual:,}"
+            raise SizeMismatchError(message, expected=size, actual=actual, hint="")
+        if claim is None:
+            raise UnverifiableError("nobody promises a digest of it", hint="Give one with --digest.")
+        _compare(path, claim)
+    except (IntegrityError, StorageError) as error:
+        return Check(path, claim, actual, error)
+    return Check(path, claim, actual)
+
+
+def _compare(path: Path, claim: Claim) -> None:
+    try:
+        integrity.check(claim, delivery.digest_of(path, claim.digest), "")
+    except ValueError as error:
+        raise UnverifiableError(str(error)) from None
+    except DigestMismatchError as error:
+        error.url, error.hint = None, ""
+        if integrity.conclusive([claim]):
+            raise
+        raise UnverifiableError(f"no size of parts in use yields the {claim}") from None
+
+
+def _size(path: Path) -> int:
+    try:
+        if not path.is_file():
+            raise StorageError("there is no such file" if not path.exists() else "it is not a file")
+        return path.stat().st_size
+    except OSError as error:
+        raise StorageError.wrap(error, f"cannot look at {path}") from error
+
+
+def _read(manifest: Path) -> bytes:
+    try:
+        with manifest.open("rb") as file:
+            data = file.read(_LONGEST_MANIFEST + 1)
+    except OSError as error:
+        raise StorageError.wrap(error, f"cannot read {os.fspath(manifest)}") from error
+    if len(data) > _LONGEST_MANIFEST:
+        raise ConfigurationError(f"{manifest} is longer than a manifest may be, {_LONGEST_MANIFEST:,} bytes")
+    return data
+
+
+# ── manifests ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _entries(data: bytes, manifest: Path) -> list[_Entry]:
+    start = data.lstrip()[:1]
+    try:
+        read = _json_lines if start == b"{" else _metalink if start == b"<" else _checksums
+        found = list(read(data))
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{manifest} cannot be understood: {error}") from None
+    if not found:
+        raise ConfigurationError(
+            f"{manifest} lists no file with a digest",
+            hint="Expected: the output of --json, a Metalink file, or lines as sha256sum writes them.",
+        )
+    return found
+
+
+def _json_lines(data: bytes) -> Iterator[_Entry]:
+    for line in data.splitlines():
+        if not line.strip():
+            continue
+        fields = json.loads(line)
+        if not isinstance(fields, dict) or not isinstance(fields.get("name"), str):
+            raise ValueError("a line of JSON has no name")  # noqa: TRY004 - it is the content that is wrong
+        if fields.get("ok") is not False:
+            digest, size = fields.get("digest"), fields.get("size")
+            digests = (Digest.parse(digest),) if isinstance(digest, str) else ()
+            path = fields.get("path")  # the server may have named it otherwise than its URL
+            name = PurePosixPath(path).name if isinstance(path, str) else fields["name"]
+            yield _Entry(name, digests, size if type(size) is int else None)
+
+
+def _metalink(data: bytes) -> Iterator[_Entry]:
+    for file in metalink.parse(data):
+        yield _Entry(file.name, file.digests, file.size)
+
+
+def _checksums(data: bytes) -> Iterator[_Entry]:
+    names: dict[str, set[Digest]] = {}
+    for name, value in sidecars.entries(data.decode("utf-8", "surrogateescape")):
+        algorithm = sidecars.algorithm_of(value)
+        if algorithm is not None:
+            names.setdefault(name.removeprefix("./"), set()).add(Digest(algorithm, value.lower()))
+    for name, digests in names.items():
+        longest = max(ALGORITHMS[digest.algorithm] for digest in digests)
+        best = [digest for digest in digests if ALGORITHMS[digest.algorithm] == longest]
+        if len(best) > 1:
+            raise ValueError(f"two different digests of {name!r}")
+        yield _Entry(name, (best[0],))

@@ -1,0 +1,77 @@
+"""`limit_rate` with real sockets: it is kept, needs few connections, and is nobody's silence."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from hydraflow.api import fetch
+from tests.faults.fronts import MIB, noise
+
+DATA = noise(6 * MIB)  # more than the first request asks for
+RATE = 4_000_000
+
+
+@pytest.fixture
+def url(origin):
+    return origin.add("/x.bin", DATA)
+
+
+def limited(front, rate=RATE, **changes):
+    front.settings = replace(front.settings, threads=16, limit_rate=rate, **changes)
+    return front
+
+
+def test_the_rate_is_kept_over_one_connection(origin, url, front):
+    begun = time.monotonic()
+    got = limited(front).get(url)
+    seconds = time.monotonic() - begun
+    assert got.data == DATA
+    assert len(DATA) / RATE - 0.22 <= seconds <= 1.05 * len(DATA) / RATE + 0.2
+    assert got.result.peak_connections == origin.peak_requests == 1
+
+
+def test_the_server_is_slowed_down_by_tcp(origin, url, front):
+    """What is not read yet is not sent yet, but for what the sockets hold."""
+    sent = []
+
+    def watch(progress):
+        if progress.done:
+            sent.append(origin.bytes_served() - progress.done)
+
+    limited(front).get(url, on_progress=watch)
+    assert len(sent) > 5
+    assert max(sent) < 2.5 * MIB
+
+
+def test_a_turn_that_is_awaited_is_no_stall(origin, front):
+    """Each piece comes after a longer pause than the server may be silent."""
+    url = origin.add("/small.bin", DATA[:2000])
+    got = limited(front, 1000, read_timeout=0.05, max_wait=1).get(url)
+    assert got.data == DATA[:2000]
+    assert got.result.retries == 0
+    assert got.result.elapsed >= 1.5
+
+
+def test_a_server_that_is_silent_is_one_all_the_same(origin, url, front):
+    rule = origin.when(request=1).stall(after=MIB // 2)
+    got = limited(front).get(url)
+    assert rule.fired == 1
+    assert got.data == DATA
+    assert got.result.retries >= 1
+    assert got.result.elapsed <= 1.05 * len(DATA) / RATE + 0.8
+
+
+def test_several_files_share_it(origin, settings, tmp_path):
+    settings = replace(settings, limit_rate=RATE)
+    begun = time.monotonic()
+    with ThreadPoolExecutor(4) as pool:
+        urls = [origin.add(f"/{n}.bin", DATA[n * MIB :][:MIB]) for n in range(4)]
+        results = list(pool.map(lambda url: fetch(url, tmp_path / url[-5:], settings=settings), urls))
+    seconds = time.monotonic() - begun
+    assert 4 * MIB / RATE - 0.22 <= seconds <= 1.05 * 4 * MIB / RATE + 0.3
+    assert sum(result.retries for result in results) == 0
+    assert origin.peak_requests <= 4

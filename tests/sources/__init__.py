@@ -1,0 +1,1 @@
+"""Digests that are published elsewhere than in the answer."""
