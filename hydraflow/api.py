@@ -50,6 +50,7 @@ def fetch(
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
+    mirrors: Iterable[str] = (),
     headers: Mapping[str, str] | None = None,
     resume: bool = True,
     overwrite: bool = False,
@@ -62,11 +63,12 @@ def fetch(
     checks it (`ALREADY_PRESENT`), or takes over should it end early.
 
     Args:
-        url: http or https; `#sha256=HEX`, `#md5=HEX` and `#size=N` may stand behind it.
+        url: http or https; `#sha256=HEX`, `#md5=HEX`, `#size=N` and `#mirror=URL` may stand behind it, joined by `&`.
         dest: a file; or a directory, if it exists as one or ends with a slash, for the URL's own file name in it.
             Default: the directory of the settings (`download/`).
         digest: `ALGORITHM:HEX` that the file must have.
         size: bytes that the file must have.
+        mirrors: other URLs of the same file, used beside the first or in its stead; `#mirror=URL` names one, too.
         headers: added to every request to this origin, never sent to another one.
         resume: go on from the checkpoint of an earlier run.
         overwrite: replace another file at `dest`.
@@ -82,7 +84,7 @@ def fetch(
         HydraError: the member of the tree in `hydraflow.errors` says what went wrong; nothing is left at `dest`.
     """
     settings = settings or load()
-    order = _order(url, digest, size, headers, on_progress)
+    order = _order(url, digest, size, headers, on_progress, mirrors)
     path = _destination(order, dest, settings)
     filing = _filing(order, path, named=_is_named(order, dest), resume=resume, overwrite=overwrite)
     return runtime.start(settings, filing).wait()
@@ -94,6 +96,7 @@ async def afetch(
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
+    mirrors: Iterable[str] = (),
     headers: Mapping[str, str] | None = None,
     resume: bool = True,
     overwrite: bool = False,
@@ -102,7 +105,7 @@ async def afetch(
 ) -> FetchResult:
     """The same as `fetch`, awaitable; cancelling it flushes the checkpoint first."""
     settings = settings or load()
-    order = _order(url, digest, size, headers, on_progress)
+    order = _order(url, digest, size, headers, on_progress, mirrors)
     path = _destination(order, dest, settings)
     filing = _filing(order, path, named=_is_named(order, dest), resume=resume, overwrite=overwrite)
     return await runtime.start(settings, filing).join()
@@ -251,6 +254,7 @@ def stream(
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
+    mirrors: Iterable[str] = (),
     start: int = 0,
     stop: int | None = None,
     spool: str | os.PathLike[str] | None = None,
@@ -277,7 +281,16 @@ def stream(
     with the extra `hydraflow-io[decompress]`.  Digests, sizes and `spool` stay those of the compressed file.
     """
     policies = settings or load()
-    wanted = orders(url, digest=digest, size=size, start=start, stop=stop, headers=headers, on_progress=on_progress)
+    wanted = orders(
+        url,
+        digest=digest,
+        size=size,
+        mirrors=mirrors,
+        start=start,
+        stop=stop,
+        headers=headers,
+        on_progress=on_progress,
+    )
     return _open_stream(policies, wanted, keep(wanted, spool, policies), decompress=decompress)
 
 
@@ -297,6 +310,7 @@ def astream(
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
+    mirrors: Iterable[str] = (),
     start: int = 0,
     stop: int | None = None,
     spool: str | os.PathLike[str] | None = None,
@@ -307,7 +321,16 @@ def astream(
 ) -> AbstractAsyncContextManager[AsyncByteStream]:
     """The same as `stream`, for `async with` and `async for`."""
     policies = settings or load()
-    wanted = orders(url, digest=digest, size=size, start=start, stop=stop, headers=headers, on_progress=on_progress)
+    wanted = orders(
+        url,
+        digest=digest,
+        size=size,
+        mirrors=mirrors,
+        start=start,
+        stop=stop,
+        headers=headers,
+        on_progress=on_progress,
+    )
     return _aopen_stream(policies, wanted, keep(wanted, spool, policies), decompress=decompress)
 
 
@@ -331,6 +354,7 @@ def pipe(
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
+    mirrors: Iterable[str] = (),
     start: int = 0,
     stop: int | None = None,
     headers: Mapping[str, str] | None = None,
@@ -346,7 +370,7 @@ def pipe(
         NoReaderError: nobody opened the named pipe in time.
         HydraError: see `fetch`.
     """
-    order = _order(url, digest, size, headers, on_progress, start, stop)
+    order = _order(url, digest, size, headers, on_progress, mirrors, start, stop)
     return _pipe(settings or load(), [order], target, lambda: False)[0]
 
 
@@ -387,6 +411,7 @@ async def apipe(
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
+    mirrors: Iterable[str] = (),
     start: int = 0,
     stop: int | None = None,
     headers: Mapping[str, str] | None = None,
@@ -394,7 +419,7 @@ async def apipe(
     settings: Settings | None = None,
 ) -> FetchResult:
     """The same as `pipe`, awaitable."""
-    order = _order(url, digest, size, headers, on_progress, start, stop)
+    order = _order(url, digest, size, headers, on_progress, mirrors, start, stop)
     policies, stopped = settings or load(), threading.Event()
     return (await runtime.in_thread(lambda: _pipe(policies, [order], target, stopped.is_set), stopped.set))[0]
 
@@ -541,6 +566,7 @@ def _many(
     settings: Settings,
     *,
     digest: str | Digest | None = None,
+    mirrors: Iterable[str] = (),
     headers: Mapping[str, str] | None = None,
     resume: bool = True,
     overwrite: bool = False,
@@ -549,7 +575,12 @@ def _many(
 ) -> runtime.Call[list[FetchResult | HydraError]]:
     directory = Path(dest_dir) if dest_dir is not None else settings.output
     taken: set[str] = set()
-    wanted = [_order(url, digest, None, headers, on_progress) for url in urls]
+    others = tuple(mirrors)
+    wanted = [_order(url, digest, None, headers, on_progress, others) for url in urls]
+    if others and len(wanted) > 1:
+        raise ConfigurationError(
+            "mirrors are of one URL, and there are several", hint="Put #mirror=URL behind each of them."
+        )
     check_names(wanted)
 
     async def work(engine: Engine) -> list[FetchResult | HydraError]:
@@ -591,6 +622,7 @@ def _order(
     size: int | None,
     headers: Mapping[str, str] | None,
     on_progress: OnProgress | None,
+    mirrors: Iterable[str] = (),
     start: int = 0,
     stop: int | None = None,
 ) -> Order:
@@ -620,7 +652,15 @@ def _order(
         on_progress=on_progress,
         start=start,
         stop=stop,
+        mirrors=_mirrors(target, mirrors),
     )
+
+
+def _mirrors(target: urls.Target, given: Iterable[str]) -> tuple[str, ...]:
+    """Every other URL once, in the caller's order, those of the fragment last."""
+    named = [*given, *(value for name, value in target.options if name == "mirror")]
+    parsed = dict.fromkeys(urls.parse(mirror).url for mirror in named)
+    return tuple(url for url in parsed if url != target.url)
 
 
 def orders(
@@ -628,6 +668,7 @@ def orders(
     *,
     digest: str | Digest | None = None,
     size: int | None = None,
+    mirrors: Iterable[str] = (),
     start: int = 0,
     stop: int | None = None,
     headers: Mapping[str, str] | None = None,
@@ -645,7 +686,12 @@ def orders(
         )
     if len(wanted) > 1 and (start or stop is not None):
         raise ConfigurationError("one range cannot be that of several URLs")
-    return [_order(each, digest, size, headers, on_progress, start, stop) for each in wanted]
+    others = tuple(mirrors)
+    if len(wanted) > 1 and others:
+        raise ConfigurationError(
+            "mirrors are of one URL, and there are several", hint="Put #mirror=URL behind each of them."
+        )
+    return [_order(each, digest, size, headers, on_progress, others, start, stop) for each in wanted]
 
 
 def _contradicts(one: Digest, two: Digest) -> bool:

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -119,6 +119,7 @@ class _Options:
     overwrite: bool = False
     command: tuple[str, ...] = ()
     allow_partial: bool = False
+    mirror: tuple[str, ...] = ()
 
     @property
     def streaming(self) -> bool:
@@ -182,6 +183,7 @@ class _Options:
     help="auto; require: fail where no digest is known; none: only by one given here.  [HYDRAFLOW_VERIFY, or auto]",
 )
 @click.option("--json", is_flag=True, help="One JSON line per file on standard output.")
+@click.option("--mirror", multiple=True, metavar="URL", help="Another URL of the same file (may be repeated).")
 @click.option("--header", multiple=True, metavar="'NAME: VALUE'", help="Add a request header (may be repeated).")
 @click.option("--no-resume", is_flag=True, help="Throw away what an earlier run left, and begin anew.")
 @click.option("--overwrite", is_flag=True, help="Replace another file at the destination.")
@@ -191,8 +193,8 @@ def _command(context: click.Context, /, **values: Any) -> None:
     """Fetch files over several connections, verify them, and stream them if asked.
 
     A file at its final name is whole and verified; an interrupted transfer goes on where it ended.  The URL may carry
-    what is known of the file: URL#sha256=HEX, URL#md5=HEX&size=N.  `hydraflow run URL... -- COMMAND` feeds a command,
-    which never takes a broken stream for a whole one: see hydraflow run --help.
+    what is known of the file: URL#sha256=HEX, URL#md5=HEX&size=N, URL#mirror=URL2.  `hydraflow run URL... -- COMMAND`
+    feeds a command, which never takes a broken stream for a whole one: see hydraflow run --help.
     """
     session: _Session = context.obj
     context.exit(_perform(_Options(**values), session))
@@ -220,7 +222,7 @@ class _RunCommand(_Command):
 #: Those of the plain command that mean the same here.
 _SHARED = (
     "urls", "threads", "aggressive", "no_ui", "quiet", "verbose", "md5", "digest", "buffer", "limit_rate", "max_wait",
-    "verify", "header", "range", "decompress",
+    "verify", "mirror", "header", "range", "decompress",
 )  # fmt: skip
 #: These too, where what is streamed is kept.
 _FILING = ("keep", "output", "no_resume", "overwrite")
@@ -262,6 +264,7 @@ def _perform(options: _Options, session: _Session) -> int:
     from hydraflow.settings import load
 
     _check(options)
+    options = replace(options, urls=_with_mirrors(options))
     if not options.streaming or options.keep or options.fifo_dir is not None:
         _check_names(options.urls)
     settings = load(**{name: getattr(options, name) for name in _SETTINGS})
@@ -277,6 +280,17 @@ def _perform(options: _Options, session: _Session) -> int:
         return task.stream() if options.streaming else task.fetch()
     finally:
         reporter.close()
+
+
+def _with_mirrors(options: _Options) -> tuple[str, ...]:
+    """The URLs, with what `--mirror` says in their fragments."""
+    from urllib.parse import quote
+
+    named = "&".join(f"mirror={quote(mirror, safe='')}" for mirror in options.mirror)
+    if not named:
+        return options.urls
+    url, _, fragment = options.urls[0].partition("#")
+    return (f"{url}#{fragment}&{named}" if "=" in fragment else f"{url}#{named}",)
 
 
 #: Options of which one can be given.
@@ -303,6 +317,8 @@ def _check(options: _Options) -> None:
             raise ConfigurationError(f"{name} is for streams", hint=hint)
     if options.streaming and options.output is not None and not options.keep:
         raise ConfigurationError("--output has no meaning for a stream that leaves nothing on disk", hint="Add --keep.")
+    if options.mirror and len(options.urls) > 1:
+        raise ConfigurationError("--mirror is of one URL, and there are several", hint="Put #mirror=URL behind each.")
     _check_output(options)
 
 

@@ -62,6 +62,7 @@ class Order:
     headers: Mapping[str, str] = field(default_factory=dict)
     on_progress: Callable[[Progress], None] | None = None
     largest_lease: int | None = None
+    mirrors: tuple[str, ...] = ()
     start: int = 0
     stop: int | None = None
 
@@ -254,7 +255,10 @@ class Job:
         self._settings = engine.settings
         self._order = order
         self._sink = sink
-        self._route = Route(order.url, order.headers)
+        # The caller's headers are for the origin that he named them for.
+        home = urls.origin(order.url)
+        self._routes = [Route(order.url, order.headers)]
+        self._routes += [Route(url, order.headers if urls.origin(url) == home else {}) for url in order.mirrors]
         self._shown = urls.redact(order.url)
         self._planner = Planner(LeasePolicy(), largest=order.largest_lease, start=order.start, stop=order.stop)
         self._begun, self._begun_at = time.monotonic(), engine.clock.now()
@@ -276,6 +280,7 @@ class Job:
             restartable=sink.restartable,
             horizon=sink.horizon,
             now=self._begun_at,
+            mirrors=[(urls.redact(url), engine.limiter(url)) for url in order.mirrors],
         )
         self._turn = asyncio.Lock()
         self._workers: dict[Lease, asyncio.Task[None]] = {}
@@ -393,9 +398,10 @@ class Job:
             self._engine.poke()
 
     async def _fetch(self, lease: Lease, ask: Ask) -> Event:
+        route = self._routes[lease.source]
         try:
-            async with self._engine.transport.open(self._route, ask) as response:
-                more = await self._more_claims(response.head)
+            async with self._engine.transport.open(route, ask) as response:
+                more = await self._more_claims(route, response.head)
                 await self._dispatch(machine.HeadReceived(lease, response.head, time.time(), more))
                 if not lease.dropped:
                     await self._receive(lease, ask, response)
@@ -428,11 +434,11 @@ class Job:
 
     # ── digests that the answer does not tell ────────────────────────────────────────────────────────────────────────
 
-    async def _more_claims(self, head: Head) -> tuple[Claim, ...]:
+    async def _more_claims(self, route: Route, head: Head) -> tuple[Claim, ...]:
         """Begin to look for digests if the first answer has none, and wait for them where they would come too late."""
         if self._transfer.resource is not None or not self._asks_others() or head.status not in (200, 206):
             return ()
-        found = await self._engine.of_the_whole(self._route, head)
+        found = await self._engine.of_the_whole(route, head)
         if not integrity.conclusive((*claims.announced(head), *found)) and self._lookup is None:
             size = responses.size(head)
             self._lookup = self._group.create_task(self._look_up(head, size))

@@ -35,6 +35,7 @@ FLOORS = {
     "hydraflow.core.journal": 2,
     "hydraflow.core.limiter": 2,
     "hydraflow.core.planner": 2,
+    "hydraflow.core.sources": 3,
     "hydraflow.core.reorder": 2,
     "hydraflow.core.responses": 3,
     "hydraflow.core.transfer": 4,

@@ -157,7 +157,8 @@ class FileSink:
 
     async def prepare(self, resource: Resource, claim: Claim | None) -> None:
         if self._store.empty and resource.size is not None and resource.size <= self._most_in_memory:
-            self._small = _Small(resource, claim)
+            # Prepared once more it begins its digest anew, and keeps its bytes.
+            self._small = self._small or _Small(resource, claim)
             return
         await self._in_thread(self._prepare, resource)
         self._begin_hash(resource, claim)
@@ -228,6 +229,7 @@ class FileSink:
             self._begin_hash(small.resource, small.claim)
 
     def _begin_hash(self, resource: Resource, claim: Claim | None) -> None:
+        self._end_hash()
         if claim is not None:
             self._hasher = PrefixHasher(integrity.verifier(claim.digest, resource.size), self._store.read_into)
 

@@ -50,7 +50,7 @@ class Lease:
     """One request's worth of bytes, `[start, stop)`; `stop` is None while the size is unknown.
 
     `position` is the next byte to receive; the planner may lower `stop` while the lease is running.
-    `since` is when the request was sent, `answered` when its answer began.
+    `since` is when the request was sent, `answered` when its answer began; `source` is the index of who was asked.
     """
 
     start: int
@@ -59,6 +59,7 @@ class Lease:
     position: int = field(init=False)
     answered: float | None = field(init=False, default=None)
     dropped: bool = field(init=False, default=False)
+    source: int = field(init=False, default=0)
     _speed: float = field(init=False, default=0.0)
     _latest: float = field(init=False, default=0.0)
     _seen: tuple[float, int] | None = field(init=False, default=None)
@@ -182,19 +183,22 @@ class Planner:
         self.active.append(lease)
         return lease
 
-    def next(self, now: float, workers: int, horizon: int | None = None) -> Lease | None:
+    def next(self, now: float, workers: int, horizon: int | None = None, *, pace: float | None = None) -> Lease | None:
         """The next lease for one of `workers`, or None if there is nothing to gain.
 
         Args:
             now: monotonic seconds.
             workers: how many leases may run at a time.
             horizon: first offset that a stream's window has no room for.
+            pace: bytes per second to expect of it, if that is not what the others bring; 0 for nobody knows.
         """
         if self.size is None:
             return None
         share = self._missing.total // (2 * workers)
         worth = int(_WORTH * self._latency * self._rate)
         length = max(min(self._policy.smallest, self._wanted()), min(max(self._wanted(), worth), max(share, worth)))
+        if pace is not None:
+            length = min(length, max(self._policy.smallest, int(pace * self._policy.seconds)))
         return self._take_over(now, horizon) or self._cut(now, length, horizon) or self._split(now, horizon)
 
     def wants(self, horizon: int | None = None) -> bool:
@@ -216,13 +220,23 @@ class Planner:
         self._received.add(lease.start, lease.position)
         if lease.stop is not None:
             self._missing.add(lease.position, lease.stop)
-        if lease.position - lease.start >= self._policy.least:  # less says nothing
-            rate = lease.rate(now)
+        rate = self.measured(lease, now)
+        if rate is not None:
             self._rate = 0.7 * self._rate + 0.3 * rate if self._rate else rate
         if lease.answered is not None:
             latency = lease.answered - lease.since
             self._latency = 0.7 * self._latency + 0.3 * latency if self._latency else latency
             self._quickest = min(self._quickest or latency, latency)
+
+    def measured(self, lease: Lease, now: float) -> float | None:
+        """Bytes per second that the lease has brought; None if it is too little to say anything."""
+        return lease.rate(now) if lease.position - lease.start >= self._policy.least else None
+
+    def forget(self, pieces: RangeSet) -> None:
+        """These bytes were wrong: they are missing again. No lease may be running."""
+        for piece in pieces:
+            self._received.subtract(piece.start, piece.stop)
+            self._missing.add(piece.start, piece.stop)
 
     def shorten(self, lease: Lease, stop: int) -> None:
         """The answer to the lease's request ends at `stop`: what it was to bring beyond that is missing again."""
@@ -300,12 +314,18 @@ class Planner:
         self.active.append(new)
         return new
 
-    def latest(self, now: float, horizon: int | None = None) -> Lease | None:
-        """The running lease that would end last, if that is not soon."""
+    def paces(self, now: float, source: int) -> list[float]:
+        """Bytes per second of the source's running leases, as far as anything can be said of them."""
+        paces = [self._pace(lease, now) for lease in self.active if lease.source == source]
+        return [pace for pace in paces if pace is not None]
+
+    def latest(self, now: float, horizon: int | None = None, *, source: int | None = None) -> Lease | None:
+        """The running lease, of all or of one source, that would end last, if that is not soon."""
         typical, patience = self._typical(now), self._patience()
         slowest, latest = None, patience
         for lease in self.active:
-            if lease.remaining is not None and (horizon is None or lease.position < horizon):
+            theirs = source is None or lease.source == source
+            if theirs and lease.remaining is not None and (horizon is None or lease.position < horizon):
                 pace = self._pace(lease, now)
                 if pace is None and self._streams:
                     continue  # its connection is not closed on suspicion

@@ -17,16 +17,17 @@ happen in which state stands in one table, `_TABLE`; an event that is not in it 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from hydraflow.core import headers, integrity, responses, retry
+from hydraflow.core import headers, integrity, responses, retry, sources
 from hydraflow.core.journal import Identity
 from hydraflow.core.limiter import Limiter
 from hydraflow.core.planner import Lease, Planner
 from hydraflow.core.ranges import RangeSet
 from hydraflow.core.responses import Ask, Changed, Facts, Refused, Unranged
+from hydraflow.core.sources import Evidence, Source, Standing
 from hydraflow.errors import (
     DigestConflictError,
     DigestMismatchError,
@@ -34,9 +35,10 @@ from hydraflow.errors import (
     RequestError,
     ResourceChangedError,
     SizeMismatchError,
+    TransferError,
     UnverifiableError,
 )
-from hydraflow.models import Bound, Claim, Head, Resource
+from hydraflow.models import Bound, Claim, Head, Resource, Validator
 
 __all__ = [
     "Aborted",
@@ -69,6 +71,10 @@ _FICKLE = 3  # restarts after which a file that changes again is fetched over on
 _DOUBTS = 3  # answers of another version, in a row, before a stream that cannot begin anew believes them
 _SOON = 4  # there may be so many requests in a moment, however few are allowed now
 _TRAILING, _HOPELESS = 4, 8  # so many times slower than others: when all wait for it, and at any time
+#: Seconds for which the first answer is waited for while another source could be asked: where a digest will tell
+#: whether its bytes are the right ones, and where not.
+_QUIET, _QUIET_UNPROVED = 1.0, 5.0
+_TRIES = 3  # requests for the first answer after which a source is asked whose bytes nothing will prove
 _SILENT = 1 << 40  # the same of one that does not move at all
 _SPREAD = 0.1  # share of a pause that the server asked for, drawn at random and added
 #: Seconds in which a failure of one kind is told once; the same after so many in a row.
@@ -161,7 +167,7 @@ Event = Begun | HeadReceived | LeaseEnded | LeaseFailed | Ticked | Promised | Ve
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Send a request for the lease."""
+    """Send a request for the lease, to the source that it names."""
 
     lease: Lease
     ask: Ask
@@ -262,6 +268,7 @@ class Transfer:
         terms: what the caller asks.
         planner: which bytes next.
         limiter: how many requests the origin bears, shared with other transfers.
+        mirrors: other places of the same file: a redacted URL and the limiter of its origin for each.
         rng: uniform random numbers in [0, 1), for jitter.
         restartable: tells whether everything can still be thrown away (a stream that has given bytes away cannot).
         horizon: first offset that the sink has no room for; None for no bound.
@@ -278,6 +285,7 @@ class Transfer:
         restartable: Callable[[], bool],
         horizon: Callable[[], int | None],
         now: float,
+        mirrors: Sequence[tuple[str, Limiter]] = (),
     ) -> None:
         self.state = State.PROBING
         self.resource: Resource | None = None
@@ -289,7 +297,14 @@ class Transfer:
         self._bounds: dict[Bound, float] = {}
         self._noted_at = now
         self._terms = terms
-        self._limiter = limiter
+        self.sources = [Source(index, *each) for index, each in enumerate([(terms.url, limiter), *mirrors])]
+        self._several = len(self.sources) > 1
+        self._lead = self.sources[0]
+        self._alone = False
+        self._suspects: list[Source] = []
+        self._wrong: dict[str, Source] = {}
+        self._claims: tuple[Claim, ...] = ()
+        self._written: tuple[Claim, ...] = ()
         self._rng = rng
         self._restartable = restartable
         self._horizon = horizon
@@ -300,12 +315,9 @@ class Transfer:
         self._divisible = False
         self._lent = False
         self._answered = False
-        self._attempts = self._broken = self._doubts = 0
-        self._failed_at = now
+        self._doubts = 0
         self._progress_at = now
         self._progress = 0
-        self._told: tuple[retry.FailureKind, float] | None = None
-        self._resting: list[float] = []
         self._asks: dict[Lease, Ask] = {}
 
     # ── the way in ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -322,7 +334,9 @@ class Transfer:
         try:
             return handler(self, event, now)
         except (SizeMismatchError, RequestError, DigestConflictError, UnverifiableError) as error:
-            return self._fail(error, keep=True)  # nothing came of it; what was there may be what the caller wants
+            lease = getattr(event, "lease", None)
+            # Nothing came of it; what was there may be what the caller wants.
+            return self._fail(error, keep=True) if lease is None else self._lose(self._of(lease), error, now)
 
     def finished(self) -> bool:
         """Nothing more will happen."""
@@ -338,23 +352,25 @@ class Transfer:
         """When a `Ticked` is due at the latest, in monotonic seconds; None if only other events can help."""
         if self.state not in (State.PROBING, State.FETCHING):
             return None
-        times = [time for time in (*self._resting, self._limiter.opens_at) if time > now]
+        times = [time for each in self.sources for time in (*each.resting, each.limiter.opens_at) if time > now]
         return min(times, default=None)
 
     def waiting(self, now: float) -> bool:
         """No request is running, since all rest after a failure."""
-        return not self.planner.active and any(time > now for time in (*self._resting, self._limiter.opens_at))
+        return not self.planner.active and any(
+            time > now for each in self.sources for time in (*each.resting, each.limiter.opens_at)
+        )
 
     def bound(self, now: float) -> Bound | None:
         """What keeps it from being faster, at the moment; None if no bytes are being fetched."""
         if self.state is not State.FETCHING:
             return None
-        if self._limiter.throttled(now):
+        if self._lead.limiter.throttled(now):
             return Bound.LIMIT_RATE
         horizon = self._horizon()
         if horizon is not None and self.planner.front >= horizon - self._room / 2:
             return Bound.READER  # half of his window is full
-        return self._limiter.bound if self._divisible else Bound.SERVER
+        return self._lead.limiter.bound if self._divisible else Bound.SERVER
 
     @property
     def limited_by(self) -> Bound | None:
@@ -364,7 +380,7 @@ class Transfer:
     # ── beginning ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _begin(self, event: Begun, now: float) -> list[Command]:
-        pause = self._limiter.resume_at - now
+        pause = self._lead.limiter.resume_at - now
         if pause > 0:
             return [Notice(f"the server asked for a pause, {pause:.0f} s are left"), *self._take_up(event, now)]
         return self._take_up(event, now)
@@ -408,7 +424,25 @@ class Transfer:
         if not complete:
             self._require_claim()
         self.resource = resource
-        return [Prepare(resource, self.claim)]
+        self._claims = claims if self._terms.claim is None else (self._terms.claim, *claims)
+        recorded = self._recorded(resource)
+        self._written = recorded.claims if self._identity is None else self._identity.claims
+        return [Prepare(recorded, self.claim)]
+
+    def _recorded(self, resource: Resource) -> Resource:
+        """The resource as a later run must know it, whichever sources that one has.
+
+        What mirrors give may rest on the digest alone, so the digest has to outlive this run; and a mirror's validator
+        says nothing to the URL that was asked for, but for a strong tag that both may have.
+        """
+        if not self._several:
+            return resource
+        if self.claim is not None:
+            others = tuple(claim for claim in resource.claims if claim != self.claim)
+            resource = replace(resource, claims=(self.claim, *others))
+        if self._lead is self.sources[0]:
+            return resource
+        return replace(resource, validator=Validator(None if self.claim else resource.validator.strong_etag))
 
     def _require_claim(self) -> None:
         if self.claim is None and self._terms.verify == "require":
@@ -453,12 +487,12 @@ class Transfer:
     # ── the first answer ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def _introduce(self, event: HeadReceived, now: float) -> list[Command]:
-        verdict = responses.introduce(
-            event.head, self._asks[event.lease], url=self._terms.url, final_url=event.head.url, now=event.wall
-        )
+        verdict = self._read_first(event)
         match verdict:
             case Refused(failure):
                 return [Drop(event.lease), *self._retry(LeaseFailed(event.lease, failure), now)]
+            case Unranged(reason) | Changed(now=reason) if self._identity and event.lease.source:
+                return self._set_aside(self._of(event.lease), reason, now)
             case Unranged(reason):
                 return self._ask_whole(event.lease, reason, now)
             case Changed(now=what) if self._identity is None and event.head.status == 416:
@@ -470,12 +504,21 @@ class Transfer:
             case Facts(resource, empty):  # pragma: no branch - the last of four
                 return self._welcome(event, resource, now, empty=empty)
 
+    def _read_first(self, event: HeadReceived) -> Facts | Unranged | Changed | Refused:
+        ask = self._asks[event.lease]
+        return responses.introduce(event.head, ask, url=self._terms.url, final_url=event.head.url, now=event.wall)
+
     def _welcome(self, event: HeadReceived, resource: Resource, now: float, *, empty: bool) -> list[Command]:
-        self._limiter.succeeded(now, event.lease.since)
+        lease, known, source = event.lease, self._identity, self._of(event.lease)
+        source.limiter.succeeded(now, lease.since)
         self._answered = True
-        lease, known = event.lease, self._identity
         lease.answered = now
-        if known is not None and not _is(known, resource):
+        if known is not None and source is not self.sources[0]:
+            evidence = sources.compare(known.size, known.validator, known.claims, None, resource)
+            objection = self._objection(evidence, resource, self._believe(known.claims, known.size), known.claims)
+            if objection:
+                return self._set_aside(source, objection, now)
+        elif known is not None and not _is(known, resource):
             return self._changed(lease, f"{resource.validator}, {resource.size} bytes", now)
         if known is not None and not resource.ranges:
             # Not over what is there already: that may have been hashed.
@@ -491,7 +534,9 @@ class Transfer:
         )
         if resource.ranges and not divisible and not in_one:
             return self._ask_whole(lease, "the server gives no strong validator", now)
+        self._lead = source
         commands = self._adopt(resource, claims)
+        source.resource, source.standing = resource, Standing.ADMITTED
         self.state = State.FETCHING
         self._divisible = divisible
         if not resource.ranges:
@@ -519,11 +564,15 @@ class Transfer:
     # ── more answers ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _admit(self, event: HeadReceived, now: float) -> list[Command]:
-        assert self.resource is not None
-        verdict = responses.admit(event.head, self._asks[event.lease], self.resource, now=event.wall)
+        source = self._of(event.lease)
+        if source.resource is None:
+            return self._try(event, source, now)
+        verdict = responses.admit(event.head, self._asks[event.lease], source.resource, now=event.wall)
         match verdict:
             case Refused(failure):
                 return [Drop(event.lease), *self._retry(LeaseFailed(event.lease, failure), now)]
+            case Unranged(reason) | Changed(now=reason) if self._dispensable(source):
+                return self._set_aside(source, f"it changed: {reason}", now)
             case Unranged(reason) if self._restartable():
                 return self._ask_whole(event.lease, reason, now)
             case Unranged(reason):
@@ -532,11 +581,184 @@ class Transfer:
             case Changed(now=what):
                 return self._changed(event.lease, what, now)
             case None:  # pragma: no branch - the last of four
-                self._limiter.succeeded(now, event.lease.since)
+                source.limiter.succeeded(now, event.lease.since)
                 event.lease.answered = now
                 self._doubts = 0
                 self._shorten(event)
                 return []
+
+    # ── other sources ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _most_restarts(self) -> int:
+        return self._terms.retry.restarts * len(self.sources)
+
+    def _of(self, lease: Lease) -> Source:
+        return self.sources[lease.source]
+
+    def _running(self) -> list[int]:
+        """How many requests each source has."""
+        running = [0] * len(self.sources)
+        for lease in self.planner.active:
+            running[lease.source] += 1
+        return running
+
+    def _try(self, event: HeadReceived, source: Source, now: float) -> list[Command]:
+        """The first answer of another source: its bytes are used if it is shown to be the same file."""
+        assert self.resource is not None
+        known = self.resource
+        verdict = self._read_first(event)
+        match verdict:
+            case Refused(failure):
+                return [Drop(event.lease), *self._retry(LeaseFailed(event.lease, failure), now)]
+            case Unranged(reason):
+                return self._set_aside(source, reason, now)
+            case Changed(now=what):
+                return self._set_aside(source, f"it answers with {what}", now)
+            case Facts(resource):  # pragma: no branch - the last of four
+                evidence = sources.compare(known.size, known.validator, self._claims, known.encoding, resource)
+                objection = self._objection(evidence, resource, self.claim, self._written)
+                if objection:
+                    return self._set_aside(source, objection, now)
+        source.resource, source.standing = resource, Standing.ADMITTED
+        source.limiter.succeeded(now, event.lease.since)
+        event.lease.answered = now
+        self._shorten(event)
+        return []
+
+    def _objection(self, evidence: Evidence, seen: Resource, claim: Claim | None, written: tuple[Claim, ...]) -> str:
+        """Why another source's bytes may not be put among those of the file; empty if they may.
+
+        Args:
+            evidence: what its answer shows.
+            seen: its answer.
+            claim: what all bytes are verified by in the end.
+            written: the claims that a checkpoint holds, which later runs verify.
+        """
+        if evidence is Evidence.OTHER:
+            return f"another file: {seen.size} bytes, {seen.validator}"
+        if not seen.ranges:
+            return "it does not answer ranges"
+        if evidence is Evidence.SAME:
+            return ""
+        # A reader has had his bytes by the time when a digest could tell that they were wrong.
+        checked = claim is not None and integrity.conclusive([claim]) and self._horizon() is None
+        if checked and integrity.conclusive(written):
+            return ""
+        return "the size is the same, but neither a common strong ETag nor a digest shows that the bytes are"
+
+    def _dispensable(self, source: Source) -> bool:
+        """The transfer goes on without the source: it can go on from others, without beginning anew."""
+        if source is self._lead and self._restartable():
+            return False
+        return any(each is not source and each.standing is Standing.ADMITTED for each in self.sources)
+
+    def _set_aside(self, source: Source, reason: str, now: float) -> list[Command]:
+        """Not another byte of it, unless everything begins anew."""
+        source.standing, source.reason = Standing.ASIDE, reason
+        return [Notice(f"{source.url} is left out: {reason}"), *self._go_on_without(source, now)]
+
+    def _lose(self, source: Source, error: HydraError, now: float, *, keep: bool = True) -> list[Command]:
+        """A source is of no use any more; so is the transfer, if it was the last one."""
+        source.standing, source.error = Standing.FAILED, error
+        if not self._several:
+            return self._fail(error, keep=keep)
+        return [Notice(f"{source.url} is given up: {error}"), *self._go_on_without(source, now)]
+
+    def _go_on_without(self, source: Source, now: float) -> list[Command]:
+        commands = self._drop_all(now, source)
+        if source is self._lead:
+            self._lead = next((each for each in self.sources if each.standing is Standing.ADMITTED), source)
+        others = [each for each in self.sources if each.standing is not Standing.FAILED]
+        usable = any(each.usable for each in others)
+        if usable and self.resumable and not (self._alone and self.resource is not None):
+            return [*commands, *self._schedule(Ticked(), now)]
+        if not others or self.restarts >= self._most_restarts or not self._restartable():
+            return [*commands, *self._fail(self._verdict(), keep=self.resumable and self.state is not State.VERIFYING)]
+        self.restarts += self.planner.done > 0
+        self._whole = False  # that was about another server
+        notice = "no other source has provably the same file; starting anew"
+        return [*commands, Notice(notice), *self._anew(now)]
+
+    def _verdict(self) -> HydraError:
+        """The error that says what is wrong with each source, in one line."""
+        errors = [each.error for each in self.sources if each.error is not None]
+        # Where trying again may help, the caller should know.
+        error = next((each for each in errors if isinstance(each, TransferError)), errors[0])
+        reasons = [f"{each.url}: {each.error or each.reason}" for each in self.sources if each.error or each.reason]
+        error.args = (f"no source is left: {'; '.join(reasons)}",)
+        return error
+
+    def _suspect(self, error: DigestMismatchError, now: float) -> list[Command]:
+        """Some source gave wrong bytes: fetch again what did not come from the lead; if it is still wrong, it is he."""
+        self._alone = True
+        helpers = [each for each in self.sources if each is not self._lead and each.received]
+        if not helpers or self._lead.standing is not Standing.ADMITTED or self._horizon() is not None:
+            return self._lose_wrong(error, now)
+        self._suspects = helpers
+        for each in helpers:
+            self.planner.forget(each.received)
+            each.forget()
+            if each.usable:
+                each.standing, each.reason = Standing.ASIDE, "wrong bytes may have come from it"
+        self.state = State.FETCHING
+        self._progress = self.planner.done
+        assert self.resource is not None
+        names = ", ".join(each.url for each in helpers)
+        notice = Notice(f"{error}; fetching again what came from {names}")
+        return [notice, Prepare(self._recorded(self.resource), self.claim), *self._schedule(Ticked(), now)]
+
+    def _lose_wrong(self, error: DigestMismatchError, now: float) -> list[Command]:
+        """All bytes are of one source, and wrong: another one may do better, unless one has given the same before."""
+        before = self._wrong.setdefault(error.actual, self._lead)
+        if before is self._lead:
+            return self._lose(self._lead, error, now)
+        error.args = (f"{error}; {before.url} and {self._lead.url} give the same bytes: is it the right digest?",)
+        return self._fail(error, keep=False)
+
+    def _convict(self) -> list[Command]:
+        """Without the suspects' bytes it is right."""
+        suspects, self._suspects = self._suspects, []
+        return [Notice(f"{' or '.join(each.url for each in suspects)} gave wrong bytes")] if suspects else []
+
+    @property
+    def _proved_in_the_end(self) -> bool:
+        """Whoever answers first may say what the file is: the caller's digest will tell before anybody has a byte."""
+        claim = self._terms.claim
+        return claim is not None and integrity.conclusive([claim]) and self._horizon() is None
+
+    def _pass_over(self, now: float) -> list[Command]:
+        """Ask another source for the first answer, where one has been silent for long."""
+        if not self._several or self.state is not State.PROBING or not self.planner.active:
+            return []
+        lease = self.planner.active[0]
+        source = self._of(lease)
+        proved = self._proved_in_the_end
+        longest = (_QUIET if proved else _QUIET_UNPROVED) * 2.0**source.silences
+        others = any(each.usable and each is not source for each in self.sources)
+        if now - lease.since < longest or not others:
+            return []
+        source.silences += 1 if proved else _TRIES
+        self._release(lease, now)
+        return [Drop(lease), Notice(f"{source.url} has not answered for {longest:.0f} s; asking another source")]
+
+    def _put_off(self, now: float) -> list[Command]:
+        """Leave a source out for a while that is far slower than another one; its bytes are missing again."""
+        if not self._several or not self._divisible:
+            return []
+        running, measured = self._running(), []
+        for each in self.sources:
+            paces = self.planner.paces(now, each.index)
+            if paces:
+                each.pace = sum(paces) / len(paces)
+                each.flow = each.pace * running[each.index]
+                measured.append(each)
+        late = sources.slowest(self.sources, measured)
+        if late is None:
+            return []
+        late.put_off(now)
+        told = [Notice(f"{late.url} is slow ({late.flow / 1000:,.0f} kB/s): left out for a while")]
+        return [*(told if late.slow == 1 else []), *self._drop_all(now, late)]
 
     def _shorten(self, event: HeadReceived) -> None:
         stop = responses.part_stop(event.head)
@@ -550,7 +772,7 @@ class Transfer:
 
     def _end(self, lease: Lease, now: float) -> list[Command]:
         assert self.resource is not None
-        self._limiter.ended(now, lease.since, lease.answered)
+        self._of(lease).limiter.ended(now, lease.since, lease.answered)
         self._release(lease, now)
         if self.planner.size is None:
             self.planner.resolve(lease.position)
@@ -567,7 +789,7 @@ class Transfer:
     # ── failures ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _retry(self, event: LeaseFailed, now: float) -> list[Command]:
-        failure, lease = event.failure, event.lease
+        failure, lease, source = event.failure, event.lease, self._of(event.lease)
         if lease.remaining == 0:
             return self._end(lease, now)  # what goes wrong behind the last byte is nobody's loss
         self._release(lease, now)
@@ -575,55 +797,59 @@ class Transfer:
         if refused:
             # Others were told the same: not all of them should come back in the same moment.
             wish = (failure.retry_after or 0.0) * (1 + _SPREAD * self._rng())
-            self._limiter.refused(now, min(wish, self._terms.retry.max_wait), lease.since)
+            source.limiter.refused(now, min(wish, self._terms.retry.max_wait), lease.since)
         self._count_failure(lease, failure, now)
         self._answered = self._answered or failure.status is not None
         decision = retry.decide(
             failure,
-            attempt=self._broken or self._attempts,
+            attempt=source.broken or source.attempts,
             quiet=now - self._progress_at,
             answered=self._answered,
             policy=self._terms.retry,
             rng=self._rng,
         )
         if isinstance(decision, retry.GiveUp):
-            return self._fail(retry.error_for(failure, self._attempts, self._terms.url, decision.reason), keep=True)
+            error = retry.error_for(failure, source.attempts, source.url, decision.reason)
+            return self._lose(source, error, now)
         if not refused and lease.answered is None and failure.kind is not retry.FailureKind.PROTOCOL:
-            self._limiter.failed(now, decision.delay)
+            source.limiter.failed(now, decision.delay)
         self.retries += 1
-        self._resting.append(now + decision.delay)
-        told = self._tell(failure, decision, now)
+        source.resting.append(now + decision.delay)
+        told = self._tell(source, failure, decision, now)
         if self.resumable:
             return [*told, *self._schedule(event, now)]
-        if self.restarts >= self._terms.retry.restarts or not self._restartable():
-            return self._fail(retry.error_for(failure, self._attempts, self._terms.url), keep=False)
+        if self.restarts >= self._most_restarts or not self._restartable():
+            return self._lose(source, retry.error_for(failure, source.attempts, source.url), now, keep=False)
+        source.setbacks += 1
         self.restarts += self.planner.done > 0
         return [*told, *self._anew(now)]
 
-    def _tell(self, failure: retry.Failure, decision: retry.Retry, now: float) -> list[Command]:
+    def _tell(self, source: Source, failure: retry.Failure, decision: retry.Retry, now: float) -> list[Command]:
         """Connections fail together, and in an outage again and again: what was just said is not said again."""
-        silence = _SAID_OFTEN if self._attempts > _OFTEN else _SAID
-        if self._told is not None and self._told[0] is failure.kind and now - self._told[1] < silence:
+        silence = _SAID_OFTEN if source.attempts > _OFTEN else _SAID
+        if source.told is not None and source.told[0] is failure.kind and now - source.told[1] < silence:
             return []
-        self._told = (failure.kind, now)
-        return [Notice(retry.notice(failure, decision))]
+        source.told = (failure.kind, now)
+        notice = retry.notice(failure, decision)
+        return [Notice(f"{source.url}: {notice}" if self._several else notice)]
 
     def _is_refusal(self, lease: Lease, failure: retry.Failure) -> bool:
         """The server says that it is too much; also by no connection for one while others have theirs."""
         cut_off = lease.answered is None and failure.kind in (retry.FailureKind.CONNECT, retry.FailureKind.DROPPED)
-        return failure.status in (429, 503) or (cut_off and self._limiter.active > 0)
+        return failure.status in (429, 503) or (cut_off and self._of(lease).limiter.active > 0)
 
     def _count_failure(self, lease: Lease, failure: retry.Failure, now: float) -> None:
-        if not self._attempts:
+        source = self._of(lease)
+        if not any(each.attempts for each in self.sources):
             # Patience begins when the first request that fails is sent: until then nobody waited for the network.
             self._progress_at = max(self._progress_at, lease.since)
         broken = failure.kind is retry.FailureKind.PROTOCOL
-        if not self._attempts or lease.since >= self._failed_at:
+        if not source.attempts or lease.since >= source.failed_at:
             # Requests that were under way together fail together: that is one failure.
-            self._attempts += 1
-            self._broken += broken
-            self._failed_at = now
-        self._broken = max(self._broken, 1) if broken else 0
+            source.attempts += 1
+            source.broken += broken
+            source.failed_at = now
+        source.broken = max(source.broken, 1) if broken else 0
 
     @property
     def resumable(self) -> bool:
@@ -631,14 +857,14 @@ class Transfer:
         return self.resource is None or self._divisible
 
     def _changed(self, lease: Lease, what: str, now: float) -> list[Command]:
-        known = self._identity
+        known, source = self._identity, self._of(lease)
         was = str(self.resource.validator if self.resource else known.validator if known else "unknown")
-        if self.restarts < self._terms.retry.restarts and self._restartable():
-            return self._anew_as_changed(was, what, now)
+        if self.restarts < self._most_restarts and self._restartable():
+            return self._anew_as_changed(source, was, what, now)
         if self._doubts < _DOUBTS:
             self._doubts += 1
             self._release(lease, now)
-            self._resting.append(now + retry.backoff(self._terms.retry, self._doubts, self._rng))
+            source.resting.append(now + retry.backoff(self._terms.retry, self._doubts, self._rng))
             notice = Notice(f"an answer of another version came (was {was}, now {what}); asking again")
             return [Drop(lease), notice, *self._schedule(Ticked(), now)]
         error = ResourceChangedError(
@@ -646,13 +872,13 @@ class Transfer:
         )
         return self._fail(error, keep=False)
 
-    def _anew_as_changed(self, was: str, what: str, now: float) -> list[Command]:
+    def _anew_as_changed(self, source: Source, was: str, what: str, now: float) -> list[Command]:
         self.restarts += 1
         # A file that goes on changing, or servers behind one name that differ: a single answer is of one version.
         self._whole = self._whole or self.restarts >= _FICKLE
         how = "starting anew over one connection" if self._whole else "starting anew"
         # Replicas that are not of one mind yet need time; the pauses of requests that are gone do not count any more.
-        self._resting = [now + retry.backoff(self._terms.retry, self.restarts, self._rng)]
+        source.resting = [now + retry.backoff(self._terms.retry, self.restarts, self._rng)]
         return [Notice(f"the remote file changed (was {was}, now {what}); {how}"), *self._anew(now)]
 
     def _anew(self, now: float) -> list[Command]:
@@ -664,10 +890,13 @@ class Transfer:
         self._divisible = False
         self.claim = self._terms.claim
         self.from_checkpoint = self._progress = 0
+        for source in self.sources:
+            source.forget()
         return [*commands, *self._schedule(Ticked(), now)]
 
-    def _drop_all(self, now: float) -> list[Command]:
-        leases = list(self.planner.active)
+    def _drop_all(self, now: float, source: Source | None = None) -> list[Command]:
+        """End all requests, or all to one source."""
+        leases = [lease for lease in self.planner.active if source is None or self._of(lease) is source]
         for lease in leases:
             self._release(lease, now)
         return [Drop(lease) for lease in leases]
@@ -695,9 +924,14 @@ class Transfer:
                 if self.from_checkpoint and self._restartable():
                     self.restarts += 1
                     return [Notice(f"{error}; the checkpoint was of no use, starting anew"), *self._anew(now)]
+                if self._several and self._restartable():
+                    return self._suspect(error, now)
+                givers = [each.url for each in self.sources if each.received]
+                if len(givers) > 1:
+                    error.args = (f"{error}; the bytes are from {' and '.join(givers)}",)
                 return self._fail(error, keep=False)
         self.state = State.COMMITTING
-        return [Commit()]
+        return [*self._convict(), Commit()]
 
     def _undecided(self, claim: Claim) -> list[Command]:
         """Not one of the usual sizes of parts yields the digest: that shows nothing."""
@@ -718,35 +952,56 @@ class Transfer:
     def _schedule(self, event: Event, now: float) -> list[Command]:
         """Open as many requests as there is work and room for."""
         del event
-        self._resting = [time for time in self._resting if time > now]
-        places = (self._terms.threads if self.state is State.FETCHING else 1) - len(self._resting)
+        for each in self.sources:
+            each.resting = [time for time in each.resting if time > now]
         commands = [*self._give_way(now), *self._shed(now), *self._give_up(now, _HOPELESS)]
+        commands += [*self._pass_over(now), *self._put_off(now)]
         self.waits = False
-        while len(self.planner.active) < places:
-            if not self._limiter.grant(now, self, needed=self.planner.wants(self._horizon())):
+        spent: list[Source] = []
+        while (source := self._pick(spent, now)) is not None:
+            if not source.limiter.grant(now, self, needed=self.planner.wants(self._horizon())):
                 self.waits = True
-                break
-            lease = self._next_lease(now)
+                spent.append(source)
+                continue
+            lease = self._next_lease(source, now)
             if lease is None:
-                self._limiter.release(self)
+                source.limiter.release(self)
                 given_up = self._give_up(now)
                 if not given_up:
-                    break
+                    spent.append(source)
                 commands += given_up
                 continue
+            lease.source = source.index
             self._asks[lease] = ask = self._question(lease)
             self.requests += 1
             self.peak = max(self.peak, len(self.planner.active))
             commands.append(Open(lease, ask))
         return commands
 
-    def _next_lease(self, now: float) -> Lease | None:
+    def _pick(self, spent: list[Source], now: float) -> Source | None:
+        """The source to send the next request to, if there may be one more; none of `spent`."""
+        most = self._terms.threads if self.state is State.FETCHING else 1
+        if len(self.planner.active) >= most:
+            return None
+        fetching = self.resource is not None
+        usable = [self._lead] if self._alone and fetching else [each for each in self.sources if each.usable]
+        first = self.sources[0]
+        if not fetching and not self._proved_in_the_end and first.reluctance < _TRIES:
+            usable = [first] if first.usable else usable
+        left = [each for each in usable if each not in spent]
+        if len(usable) == 1 and (not fetching or usable[0].standing is Standing.ADMITTED):
+            return next((each for each in left if len(self.planner.active) + len(each.resting) < most), None)
+        return sources.pick(left, self._running(), now, lead=self._lead if fetching else None)
+
+    def _next_lease(self, source: Source, now: float) -> Lease | None:
         if self.resource is None:
             return self.planner.probe(now, whole=self._whole)
         if not self._divisible:
             return None
-        workers = min(self._terms.threads, max(_SOON, self._limiter.limit))
-        return self.planner.next(now, workers, self._horizon())
+        places = sum(each.limiter.limit for each in self.sources if each.standing is Standing.ADMITTED)
+        workers = min(self._terms.threads, max(_SOON, places))
+        pace = 0.0 if source.standing is Standing.UNKNOWN else source.pace
+        return self.planner.next(now, workers, self._horizon(), pace=pace)
 
     def _give_way(self, now: float) -> list[Command]:
         """Give back the places of requests that wait for the reader, if bytes wait for one: he may wait for them."""
@@ -755,10 +1010,11 @@ class Transfer:
             return []
         if self._lent and self.planner.active[0].position < horizon:
             self._lent = False
-            self._limiter.reclaim(self)  # it goes on
-        if not self._limiter.wanted:
+            self._of(self.planner.active[0]).limiter.reclaim(self)  # it goes on
+        if not any(each.limiter.wanted for each in self.sources):
             return []
-        blocked = [lease for lease in self.planner.active if lease.position >= horizon]
+        active = self.planner.active
+        blocked = [lease for lease in active if lease.position >= horizon and self._of(lease).limiter.wanted]
         if self._divisible:
             for lease in blocked:
                 self._release(lease, now)
@@ -766,23 +1022,24 @@ class Transfer:
         if blocked and not self._lent:
             # It could not be taken up again, so it stays open, idle; when it goes on, the place counts again.
             self._lent = True
-            self._limiter.release(self)
+            self._of(blocked[0]).limiter.release(self)
         return []
 
     def _shed(self, now: float) -> list[Command]:
         """End requests that are too many, if they would last."""
         commands: list[Command] = []
-        while self._divisible and self._limiter.surplus and len(self.planner.active) > 1:
-            lease = self.planner.latest(now)
-            if lease is None:
-                break
-            self._release(lease, now)
-            commands.append(Drop(lease))
+        for each in self.sources:
+            while self._divisible and each.limiter.surplus and len(self.planner.active) > 1:
+                lease = self.planner.latest(now, source=each.index)
+                if lease is None:
+                    break
+                self._release(lease, now)
+                commands.append(Drop(lease))
         return commands
 
     def _give_up(self, now: float, times: int = _TRAILING) -> list[Command]:
         """End a request that is so many times slower than others; its bytes are missing again."""
-        if self._limiter.throttled(now):
+        if self._lead.limiter.throttled(now):
             times = _SILENT  # all are as fast as their turns come
         late = self.planner.straggler(now, self._horizon(), times) if self._divisible else None
         if late is None:
@@ -791,13 +1048,18 @@ class Transfer:
         return [Drop(late)]
 
     def _question(self, lease: Lease) -> Ask:
-        known = self.resource or self._identity
+        source = self._of(lease)
+        known = source.resource or (self._identity if source is self.sources[0] else None)
         return Ask(lease.start, lease.stop, known.validator.if_range if known is not None else None)
 
     def _release(self, lease: Lease, now: float) -> None:
         self.planner.finish(lease, now)
+        source = self._of(lease)
+        if self._several:
+            source.received.add(lease.start, lease.position)
+            source.note_rate(self.planner.measured(lease, now))
         if not self._lent:
-            self._limiter.release(self)
+            source.limiter.release(self)
         self._lent = False
         del self._asks[lease]
 
@@ -807,11 +1069,27 @@ class Transfer:
             self._bounds[bound] = self._bounds.get(bound, 0.0) + now - self._noted_at
         self._noted_at = now
         done, horizon = self.planner.done, self._horizon()
-        self._limiter.received(max(0, done - self._progress), now)
+        if self._several:
+            self._credit(now)
+        else:
+            self._lead.limiter.received(max(0, done - self._progress), now)
         self.planner.observe(now, horizon)
         # Where all that has room is there, it is the reader's turn, not the network's.
         if done > self._progress or (horizon is not None and done >= horizon):
-            self._progress, self._progress_at, self._attempts, self._broken = done, now, 0, 0
+            self._progress, self._progress_at = done, now
+            if not self._several:
+                self._lead.attempts = self._lead.broken = 0
+
+    def _credit(self, now: float) -> None:
+        """Tell each origin's limiter what has come from it."""
+        counts = [each.received.total for each in self.sources]
+        for lease in self.planner.active:
+            counts[lease.source] += lease.position - lease.start
+        for each, count in zip(self.sources, counts, strict=True):
+            each.limiter.received(max(0, count - each.counted), now)
+            if count > each.counted:
+                each.attempts = each.broken = each.silences = 0
+            each.counted = count
 
     def _ignore(self, event: Event, now: float) -> list[Command]:
         del event, now

@@ -49,8 +49,9 @@ def objection(query: str) -> str | None:
         target = urls.parse(plain)
     except ConfigurationError as error:
         return f"{error}. {error.hint}".rstrip(". ")
-    if target.options:
-        return f"the option {target.options[0][0]!r} in the URL's fragment is not supported here"
+    for name, _ in target.options:
+        if name != "mirror":
+            return f"the option {name!r} in the URL's fragment is not supported here"
     return None
 
 
@@ -83,7 +84,9 @@ def _identity(query: str) -> str:
     # A pattern whose port is a wildcard cannot be brought into canonical form; it names nothing yet.
     with suppress(ConfigurationError):
         url = urls.canonical(url)
-    return url + mark + fragment
+    # Where else the file can be had from does not make it another one.
+    declared = "&".join(option for option in fragment.split("&") if not option.lower().startswith("mirror="))
+    return url + (mark if declared or not fragment else "") + declared
 
 
 def _host(parts: SplitResult) -> str:

@@ -78,6 +78,7 @@ class Rig:
             restartable=lambda: not self.given,
             horizon=lambda: self.horizon,
             now=0.0,
+            mirrors=[(f"http://m{index}/x", Open(threads)) for index in range(1, options.get("mirrors", 0) + 1)],
         )
         self.failed: machine.Fail | None = None
 
@@ -88,7 +89,7 @@ class Rig:
             match command:
                 case machine.Open(lease, ask):
                     self.open.append((lease, ask))
-                    self.did.append(f"open {ask.start}-{ask.stop}")
+                    self.did.append(f"open {ask.start}-{ask.stop}" + (f" of {lease.source}" if lease.source else ""))
                 case machine.Drop(lease):
                     lease.dropped = True
                     self.open = [each for each in self.open if each[0] is not lease]
@@ -674,8 +675,8 @@ def test_requests_that_were_under_way_together_fail_together():
     for now in (1.0, 1.1, 1.2, 1.3):
         rig.now = now
         rig.fail()
-    assert rig.transfer._attempts == 1
-    assert rig.transfer._resting == [1.5, 1.6, 1.7, 1.8]
+    assert rig.transfer.sources[0].attempts == 1
+    assert rig.transfer.sources[0].resting == [1.5, 1.6, 1.7, 1.8]
 
 
 def test_failures_that_come_one_after_the_other_are_counted():
@@ -688,7 +689,7 @@ def test_failures_that_come_one_after_the_other_are_counted():
     rig.fail()  # this one was under way when the first failed
     rig.now = 3.0
     rig.fail()  # this one was not
-    assert rig.transfer._attempts == 2
+    assert rig.transfer.sources[0].attempts == 2
 
 
 def test_after_a_new_byte_any_failure_is_a_first_one():
@@ -696,7 +697,7 @@ def test_after_a_new_byte_any_failure_is_a_first_one():
     rig.now = 1.0
     rig.fail()
     rig.receive(1).after(0.1).fail()
-    assert (rig.transfer._attempts, rig.transfer.retries) == (1, 2)
+    assert (rig.transfer.sources[0].attempts, rig.transfer.retries) == (1, 2)
 
 
 def test_patience_begins_anew_with_each_byte_of_a_long_answer():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -91,6 +92,47 @@ def queue_of_readers(rng: Random) -> World:
     return world
 
 
+def mirrored(rng: Random) -> World:
+    """One file and other servers that have it, or say so; at least one source is always there and right."""
+    world = World(rng, threads=rng.choice((1, 2, 4, 8)), ticking=rng.random() < 0.5)
+    versions = draw_versions(rng, rng.choice((1000, 20_000)), 0)
+    content = versions[0].content
+    streams = rng.random() < 0.4
+    claim = Claim(md5(content), DigestSource.CALLER) if rng.random() < 0.6 else None
+    good = Traits(latency=rng.choice((0.05, 0.5)), rate=rng.choice((300.0, 3000.0)))
+    kinds = ["same", "renamed", "other", "longer", *(["corrupt"] if claim is not None and not streams else [])]
+    drawn = [rng.choice(kinds) for _ in range(rng.choice((1, 1, 2, 3)))]
+    right = rng.randrange(len(drawn) + 1) if claim is not None or not streams else 0
+    first = good if right == 0 else draw_traits(rng)
+    if claim is None and right:
+        first = replace(first, etag="strong")
+    mirrors = []
+    for index, kind in enumerate(drawn, 1):
+        traits = good if index == right else draw_traits(rng)
+        mirrors.append(Origin(rng, traits, [draw_mirror(rng, "same" if index == right else kind, versions[0], index)]))
+    output = StreamOutput(rng.choice((600, 4000)), 64) if streams else FileOutput()
+    # A reader who has had bytes of a source that breaks the rules cannot be given those of another one.
+    world.must_succeed = right == 0 or not streams
+    Job(world, Origin(rng, first, versions), output, claim=claim, reruns=rng.choice((0, 2)), mirrors=tuple(mirrors))
+    for _ in range(rng.choice((0, 0, 1, 2))):
+        draw_end(rng, world)
+    return world
+
+
+def draw_mirror(rng: Random, kind: str, version: Version, index: int) -> Version:
+    """What a mirror has instead of `version`: the same under the same tag or another, or something else."""
+    number, size = version.number + (0 if kind in ("same", "corrupt") else 10 * index), len(version.content)
+    if kind in ("same", "renamed"):
+        content = version.content
+    elif kind == "longer":
+        content = version.content + b"x" * rng.randint(1, 100)
+    else:
+        at = rng.randrange(size) if size else 0
+        content = version.content[:at] + b"?" * min(size - at, rng.choice((1, size))) + version.content[at + size :]
+        content = content + version.content[len(content) :]
+    return replace(version, number=number, content=content)
+
+
 def draw_claim(rng: Random, versions: list[Version]) -> Claim | None:
     return Claim(md5(rng.choice(versions).content), DigestSource.CALLER) if rng.random() < 0.3 else None
 
@@ -102,7 +144,7 @@ def draw_end(rng: Random, world: World) -> None:
     world.at(moment, job.cancel if how == "cancel" else lambda: world.kill(how, pause))
 
 
-WORLDS = {any_world: 3000, changing_file: 1500, many_deaths: 1000, queue_of_readers: 1000}
+WORLDS = {any_world: 3000, changing_file: 1500, many_deaths: 1000, queue_of_readers: 1000, mirrored: 1500}
 BLOCK = 250
 
 
@@ -116,7 +158,7 @@ def test_schedules(draw: Callable[[Random], World], first: int) -> None:
             world.run()
             for job in world.jobs:
                 judge(job)
-                assert job.error is None or not world.must_succeed
+                assert job.error is None or not world.must_succeed, job.error
         except BaseException as error:
             error.add_note(f"{draw.__name__}, seed {seed}")
             raise
@@ -124,7 +166,7 @@ def test_schedules(draw: Callable[[Random], World], first: int) -> None:
 
 def judge(job: Job) -> None:
     """It is done, and the output is one version, whole; or it failed for a reason, and nothing looks whole."""
-    contents = [each.content for each in job.origin.versions]
+    contents = [each.content for origin in job.origins for each in origin.versions]
     if job.error is None:
         assert job.transfer is not None
         assert job.transfer.state is State.DONE
@@ -133,13 +175,15 @@ def judge(job: Job) -> None:
         assert job.size in (None, len(job.output.result))
     else:
         assert job.output.result is None
-        assert REASONS[type(job.error)](job), f"no reason for {job.error!r}"
+        assert len(job.origins) > 1 or REASONS[type(job.error)](job), f"no reason for {job.error!r}"
     if isinstance(job.output, StreamOutput):
         assert any(content.startswith(job.output.read) for content in contents)
         assert job.error is None or not job.output.read or job.output.read not in contents
     largest = max(map(len, contents))
     attempts = job.seen.lives + job.seen.restarts
-    assert job.seen.requests <= attempts * (largest // 50 + 10) + 3 * (job.origin.faults + job.origin.lies)
+    assert job.seen.requests <= attempts * (largest // 50 + 10) + 3 * sum(
+        origin.faults + origin.lies + 20 * (origin is not job.origin) for origin in job.origins
+    )
 
 
 def patience_spent(job: Job) -> bool:

@@ -52,6 +52,7 @@ class World:
         self.ticking = ticking
         self.must_succeed = False
         self.limiter = Limiter(threads)
+        self.mirror_limiters: dict[Origin, Limiter] = {}
         self.jobs: list[Job] = []
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._count = itertools.count()
@@ -69,18 +70,23 @@ class World:
             assert self.now < _LONGEST, f"hangs: {self.jobs}"
             action()
         assert self.limiter.active == 0
+        assert not any(limiter.active for limiter in self.mirror_limiters.values())
 
     def poke(self) -> None:
         """A place may be free."""
         for job in self.jobs:
             job.look()
 
+    def limiter_of(self, mirror: Origin) -> Limiter:
+        """The mirrors' origins have one each; all files' first URLs share one."""
+        return self.mirror_limiters.setdefault(mirror, Limiter(self.threads))
+
     def kill(self, how: str, pause: float) -> None:
         """The process ends in the way `how`, and is started again after `pause` seconds."""
         running = [job for job in self.jobs if not job.over]
         for job in running:
             job.die(how)
-        self.limiter = Limiter(self.threads)
+        self.limiter, self.mirror_limiters = Limiter(self.threads), {}
         for job in running:
             job.later(pause, job.start)
 
@@ -105,6 +111,7 @@ class Job:
 
     Args:
         after: what the reader reads first.
+        mirrors: other servers that may have the same file.
     """
 
     def __init__(
@@ -117,8 +124,10 @@ class Job:
         size: int | None = None,
         reruns: int = 0,
         after: Job | None = None,
+        mirrors: tuple[Origin, ...] = (),
     ) -> None:
         self.world, self.origin, self.output = world, origin, output
+        self.origins = (origin, *mirrors)
         self.over = False
         self.error: HydraError | None = None
         self.seen = Seen()
@@ -131,10 +140,12 @@ class Job:
         self._wake_at: float | None = None
         world.jobs.append(self)
 
-    @property
-    def places(self) -> int:
-        """Taken at the origin; a request that waits for the reader may have lent its own."""
-        return 0 if self.transfer is None else len(self.planner.active) - self.transfer._lent
+    def places(self, limiter: Limiter) -> int:
+        """Taken at an origin; a request that waits for the reader may have lent its own."""
+        if self.transfer is None:
+            return 0
+        taken = [lease for lease in self.planner.active if self.transfer.sources[lease.source].limiter is limiter]
+        return len(taken) - (self.transfer._lent and bool(taken))
 
     def __repr__(self) -> str:
         return (
@@ -157,6 +168,7 @@ class Job:
             restartable=self.output.restartable,
             horizon=self.output.horizon,
             now=world.now,
+            mirrors=[(f"http://m{index}/x", world.limiter_of(each)) for index, each in enumerate(self.origins[1:], 1)],
         )
         self.seen.lives += 1
         self.seen.started_at, self.seen.last_byte_at, self.seen.in_a_row = world.now, None, 0
@@ -169,7 +181,8 @@ class Job:
 
     def die(self, how: str) -> None:
         self._life += 1
-        self.origin.active -= len(self.planner.active)
+        for lease in self.planner.active:
+            self._of(lease).active -= 1
         if how == "interrupt":
             self.output.checkpoint(self.planner.received)
         self.output.die(self.world.rng, how)
@@ -196,6 +209,9 @@ class Job:
                 action()
 
         self.world.at(time, if_alive)
+
+    def _of(self, lease: Lease) -> Origin:
+        return self.origins[lease.source]
 
     def _chance(self, most: float) -> float:
         return self.world.rng.random() * most
@@ -238,7 +254,7 @@ class Job:
             case machine.Drop(lease):
                 if not lease.dropped:
                     lease.dropped = True
-                    self.origin.active -= 1
+                    self._of(lease).active -= 1
             case machine.Prepare(resource, claim):
                 self.output.prepare(resource, claim)
             case machine.Reset():
@@ -275,19 +291,20 @@ class Job:
         now = self.world.now
         self.seen.requests += 1
         self.seen.at_once[now] += 1
-        assert self.seen.at_once[now] <= self.world.threads, "a busy loop"
-        self.origin.active += 1
-        self.later(self.origin.traits.latency * (0.5 + self._chance(1.0)), lambda: self._answer(lease, ask))
+        # What a mirror that turns out to be another file was to bring is asked for again at once.
+        assert self.seen.at_once[now] <= self.world.threads * len(self.origins), "a busy loop"
+        self._of(lease).active += 1
+        self.later(self._of(lease).traits.latency * (0.5 + self._chance(1.0)), lambda: self._answer(lease, ask))
 
     def _end(self, event: machine.LeaseEnded | machine.LeaseFailed) -> None:
         if not event.lease.dropped:
-            self.origin.active -= 1
+            self._of(event.lease).active -= 1
             self.dispatch(event)
 
     def _answer(self, lease: Lease, ask: Ask) -> None:
         if lease.dropped:
             return
-        reply = self.origin.answer(ask, self.world.now)
+        reply = self._of(lease).answer(ask, self.world.now)
         self.seen.in_a_row += 1
         assert self.seen.in_a_row < 300, "a server that does not answer is asked too often"
         if isinstance(reply, Failure):
@@ -301,14 +318,14 @@ class Job:
         if lease.dropped:
             return
         if lease.stop is not None and lease.position >= lease.stop:
-            broken = self.world.rng.random() < self.origin.traits.rude
+            broken = self.world.rng.random() < self._of(lease).traits.rude
             self._end(machine.LeaseFailed(lease, _CUT) if broken else machine.LeaseEnded(lease))
             return
         room = self.output.room(lease.position)
         if not room:
             self._blocked.append(lambda: self._reserve(lease, reply, sent))
             return
-        rate = self.origin.traits.rate
+        rate = self._of(lease).traits.rate
         most = min(room, reply.cut - sent, self.world.rng.randint(1, max(50, int(rate))))
         if lease.stop is not None:
             most = min(most, lease.stop - lease.position)
@@ -391,4 +408,5 @@ class Job:
         assert not received.minus(output.written), "received, but not written"
         if isinstance(output, FileOutput):
             assert not output.durable.minus(output.written), "durable, but not written"
-        assert self.world.limiter.active == sum(job.places for job in self.world.jobs), "places lost"
+        for limiter in (self.world.limiter, *self.world.mirror_limiters.values()):
+            assert limiter.active == sum(job.places(limiter) for job in self.world.jobs), "places lost"

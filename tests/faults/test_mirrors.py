@@ -1,0 +1,223 @@
+"""Several URLs of one file: none but the right bytes come out, and one good source is enough."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hydraflow import errors
+from hydraflow.api import afetch, fetch, fetch_all
+from tests.faults.fronts import MIB, FileFront, StreamFront, noise
+from tests.faults.origin import Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from hydraflow.settings import Settings
+
+Front = FileFront | StreamFront
+DATA = noise(16 * MIB)
+SHA = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
+STEADY = 6.0 * MIB  # bytes per second of each connection: slow enough for a second source to be of use
+
+
+@pytest.fixture
+def mirror() -> Iterator[Origin]:
+    with Origin() as origin:
+        yield origin
+        origin.pause()
+
+
+class Told:
+    """What was said on the way."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def __call__(self, progress: object) -> None:
+        self.said.append(progress.message)  # type: ignore[attr-defined]
+
+    def of(self, origin: Origin, what: str) -> bool:
+        return any(origin.url in line and what in line for line in self.said)
+
+
+def steady(*origins: Origin) -> None:
+    for each in origins:
+        each.when().slow(STEADY)
+
+
+def interrupt(when: Callable[[], bool], url: str, path: Path, **options: Any) -> None:
+    """Begin to fetch, and go away when something has come."""
+
+    async def begin() -> None:
+        task = asyncio.create_task(afetch(url, path, **options))
+        while not when():
+            assert not task.done()
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(begin())
+
+
+def test_both_are_used_where_a_strong_etag_is_the_same(origin: Origin, mirror: Origin, front: Front):
+    steady(origin, mirror)
+    url, other = origin.add("/a", DATA), mirror.add("/b", DATA)
+    delivered = front.get(url, mirrors=[other])
+    assert delivered.data == DATA
+    assert min(origin.bytes_served(), mirror.bytes_served()) > MIB // 2
+    assert origin.bytes_served() + mirror.bytes_served() < 1.1 * len(DATA)
+
+
+def test_both_are_used_where_a_digest_will_tell(origin: Origin, mirror: Origin, file_front: FileFront):
+    steady(origin, mirror)
+    url, other = origin.add("/a", DATA), mirror.add("/b", DATA, etag='"another"')
+    assert file_front.get(f"{url}#mirror={other}", digest=SHA).data == DATA
+    assert min(origin.bytes_served(), mirror.bytes_served()) > MIB // 2
+
+
+def test_a_stream_takes_no_byte_on_the_word_of_a_digest_at_its_end(
+    origin: Origin, mirror: Origin, stream_front: StreamFront
+):
+    steady(origin)
+    told, wrong = Told(), bytes(len(DATA))
+    url, other = origin.add("/a", DATA), mirror.add("/b", wrong, etag='"another"')
+    assert stream_front.get(url, mirrors=[other], digest=SHA, on_progress=told).data == DATA
+    assert told.of(mirror, "is left out: the size is the same, but")
+
+
+def test_the_same_size_alone_is_not_enough(origin: Origin, mirror: Origin, front: Front):
+    steady(origin)
+    told = Told()
+    url, other = origin.add("/a", DATA), mirror.add("/b", bytes(len(DATA)), etag='"another"')
+    assert front.get(url, mirrors=[other], on_progress=told).data == DATA
+    assert told.of(mirror, "is left out: the size is the same, but")
+
+
+@pytest.mark.parametrize("digest", [None, SHA])
+def test_another_size_is_dropped_and_named(origin: Origin, mirror: Origin, front: Front, digest: str | None):
+    steady(origin)
+    told = Told()
+    url, other = origin.add("/a", DATA), mirror.add("/b", DATA[:-1])
+    assert front.get(url, mirrors=[other], digest=digest, on_progress=told).data == DATA
+    assert told.of(mirror, f"another file: {len(DATA) - 1} bytes")
+
+
+def test_a_wrong_byte_costs_the_bytes_of_the_mirror_alone(origin: Origin, mirror: Origin, file_front: FileFront):
+    steady(origin, mirror)
+    told, wrong = Told(), bytearray(DATA)
+    for offset in range(0, len(DATA), 64 << 10):
+        wrong[offset] ^= 1
+    url, other = origin.add("/a", DATA), mirror.add("/b", bytes(wrong))
+    delivered = file_front.get(url, mirrors=[other], digest=SHA, on_progress=told)
+    assert delivered.data == DATA
+    assert mirror.bytes_served() > MIB // 2
+    assert told.of(mirror, "gave wrong bytes")
+    assert delivered.result.restarts == 0
+    assert origin.bytes_served() < 1.1 * len(DATA)
+
+
+def test_a_first_url_with_wrong_bytes_is_found_out_too(origin: Origin, mirror: Origin, file_front: FileFront):
+    steady(origin, mirror)
+    told, wrong = Told(), bytes([1]) * len(DATA)
+    url, other = origin.add("/a", wrong, etag='"bad"'), mirror.add("/b", DATA)
+    assert file_front.get(url, mirrors=[other], digest=SHA, on_progress=told).data == DATA
+    assert told.of(origin, "is given up: sha256 mismatch")
+
+
+def test_a_digest_that_nobody_has_is_said_to_be_wrong(origin: Origin, mirror: Origin, file_front: FileFront):
+    url, other = origin.add("/a", DATA), mirror.add("/b", DATA)
+    error = file_front.refuse(url, errors.DigestMismatchError, mirrors=[other], digest=f"md5:{'0' * 32}")
+    assert "give the same bytes: is it the right digest?" in str(error)
+
+
+@pytest.mark.parametrize("status", [404, 403, 500, 503])
+def test_a_mirror_that_refuses_costs_nothing(origin: Origin, mirror: Origin, front: Front, status: int):
+    mirror.when().status(status)
+    steady(origin)
+    url, other = origin.add("/a", DATA), mirror.add("/b", DATA)
+    assert front.get(url, mirrors=[other]).data == DATA
+    assert len(mirror.ledger) <= 20
+
+
+@pytest.mark.parametrize("status", [404, 403, 500, 503])
+def test_a_first_url_that_refuses_is_not_missed(origin: Origin, mirror: Origin, front: Front, status: int):
+    origin.when().status(status)
+    url, other = origin.add("/a", DATA), mirror.add("/b", DATA)
+    begun = time.monotonic()
+    assert front.get(url, mirrors=[other]).data == DATA
+    assert time.monotonic() - begun < 5
+
+
+def test_a_source_that_goes_in_the_midst_is_not_missed(origin: Origin, mirror: Origin, front: Front):
+    for number in range(2, 60):
+        origin.when(request=number).status(404)
+    steady(origin, mirror)
+    url, other = origin.add("/a", DATA), mirror.add("/b", DATA)
+    assert front.get(url, mirrors=[other]).data == DATA
+
+
+def test_a_silent_first_url_is_not_waited_for(origin: Origin, mirror: Origin, file_front: FileFront):
+    origin.when().head_delay(20)
+    url, other = origin.add("/a", DATA), mirror.add("/b", DATA)
+    begun = time.monotonic()
+    assert file_front.get(url, mirrors=[other], digest=SHA).data == DATA
+    assert time.monotonic() - begun < 4
+
+
+def test_all_of_them_are_named_where_all_have_failed(origin: Origin, mirror: Origin, front: Front):
+    url, other = origin.url + "/a", mirror.add("/b", DATA)
+    mirror.when().status(403)
+    error = front.refuse(url, errors.NotFoundError, mirrors=[other])
+    assert str(error) == f"no source is left: {url}: 404 Not Found; {other}: 403 Forbidden"
+
+
+def test_headers_go_to_their_own_origin_only(origin: Origin, mirror: Origin, front: Front):
+    steady(origin, mirror)
+    url, beside, other = origin.add("/a", DATA), origin.add("/c", DATA), mirror.add("/b", DATA)
+    front.get(url, mirrors=[other, beside], headers={"Authorization": "Bearer secret"})
+    assert mirror.ledger
+    assert all("authorization" not in record.headers for record in mirror.ledger)
+    assert all(record.headers["authorization"] == "Bearer secret" for record in origin.ledger)
+    assert {record.path for record in origin.ledger} == {"/a", "/c"}
+
+
+def test_what_a_mirror_gave_on_a_digest_is_verified_by_a_later_run_without_one(
+    origin: Origin, mirror: Origin, tmp_path: Path, settings: Settings
+):
+    steady(origin, mirror)
+    wrong = bytes([7]) * len(DATA)
+    url, other = origin.add("/a", DATA), mirror.add("/b", wrong, etag='"another"')
+    path = tmp_path / "out.bin"
+    interrupt(lambda: mirror.bytes_served() > MIB // 2, url, path, mirrors=[other], digest=SHA, settings=settings)
+    assert (tmp_path / ".out.bin.hydra").exists()
+    origin.rules.clear()
+    result = fetch(url, path, settings=settings)
+    assert path.read_bytes() == DATA
+    assert result.restarts == 1
+
+
+def test_a_checkpoint_of_one_url_is_gone_on_from_with_mirrors_and_without(
+    origin: Origin, mirror: Origin, tmp_path: Path, settings: Settings
+):
+    url, other = origin.add("/a", DATA), mirror.add("/b", DATA, etag='"another"')
+    path = tmp_path / "out.bin"
+    steady(origin, mirror)
+    first = {"mirrors": [other], "digest": SHA, "settings": settings}
+    interrupt(lambda: mirror.bytes_served() > MIB // 2, url, path, **first)
+    served = origin.bytes_served()
+    interrupt(lambda: origin.bytes_served() > served + 2 * MIB, url, path, digest=SHA, settings=settings)
+    result = fetch(url, path, mirrors=[other], digest=SHA, settings=settings)
+    assert path.read_bytes() == DATA
+    assert result.bytes_from_checkpoint > 2 * MIB
+
+
+def test_mirrors_need_one_url(origin: Origin, settings: Settings):
+    with pytest.raises(errors.ConfigurationError, match="mirrors are of one URL"):
+        fetch_all([origin.url + "/a", origin.url + "/b"], mirrors=["http://m/x"], settings=settings)
