@@ -53,8 +53,8 @@ def left(directory: Path) -> list[str]:
 
 def begun(origin, url, directory, settings, count: int = 5 * MIB) -> bytes:
     """A reader that goes away early, while half of a second's bytes are to come."""
-    origin.when().slow(2 * MIB)
-    with stream(url, spool=directory / "x.bin", settings=settings) as opened:
+    origin.when().slow(8 * MIB)
+    with stream(url, spool=directory / "x.bin", settings=replace(settings, threads=1)) as opened:
         got = opened.read(1)
         while len(got) < count:
             got += opened.read(count - len(got))
