@@ -53,7 +53,9 @@ def test_every_answer_is_cut(origin, url, front):
 
 
 def test_cut_in_the_last_bytes(origin, url, front):
-    rule = origin.when(range_start=4 * MIB).drop(after=MIB - 1)
+    # The first lease behind the probe: of a file a megabyte, of a stream, somebody waits for it, a quarter.
+    length = MIB if front.name == "file" else MIB // 4
+    rule = origin.when(range_start=4 * MIB).drop(after=length - 1)
     got = front.get(url)
     assert rule.fired == 1
     assert got.data == DATA

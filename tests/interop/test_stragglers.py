@@ -20,7 +20,7 @@ PACED = "map $connection $pace { ~0$ 500k; default 5m; }"
 
 #: Reads a stream with a window of 64 MiB in a process of its own, and tells what it took: seconds, and MiB at most.
 READ = """
-import json, resource, sys, time
+import json, re, sys, time
 import hydraflow
 from hydraflow.settings import Settings
 begun = time.monotonic()
@@ -28,7 +28,8 @@ with hydraflow.stream(sys.argv[1], settings=Settings(buffer=64 << 20)) as reader
     size = 0
     while piece := reader.read(1 << 18):
         size += len(piece)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+# Not ru_maxrss: a process has that of its parent from before it became another program.
+peak = int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) / 1024
 print(json.dumps({"size": size, "seconds": time.monotonic() - begun, "peak": peak}))
 """
 
