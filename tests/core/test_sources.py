@@ -78,7 +78,8 @@ def test_a_new_source_gets_one_request_then_the_fastest_gets_them():
     third.put_off(0.0)
     assert sources.pick(every, [1, 1, 1], 4.9, lead=lead) is lead
     assert sources.pick([third], [1, 1, 1], 4.9, lead=lead) is third, "better slow than not at all"
-    assert sources.pick(every, [1, 1, 1], 5.1, lead=lead) is third
+    assert sources.pick(every, [1, 1, 0], 5.1, lead=lead) is third
+    assert sources.pick(every, [1, 1, 1], 5.1, lead=lead) is lead, "one request, until it is shown to be worth more"
 
 
 def test_a_source_is_slow_by_connection_and_in_all():
