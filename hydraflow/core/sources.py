@@ -150,8 +150,10 @@ def pick(sources: Sequence[Source], running: Sequence[int], now: float, *, lead:
     if lead is None:  # who has kept nobody waiting, in the order of the caller
         return min(awake, key=lambda each: (each.reluctance, each.index), default=None)
     quick = [each for each in awake if now >= each.slow_until] or awake
-    # One request tells what a source is worth; the lead is taken at its word.
-    open_ = [each for each in quick if not running[each.index] or (_tried(each) or each is lead)]
+    # One request tells what a source is worth; the lead is taken at its word, until it has been found slow.
+    doubted = [each for each in quick if each.slow and len(quick) > 1]
+    trusted = [each for each in quick if (_tried(each) or each is lead) and each not in doubted]
+    open_ = [each for each in quick if not running[each.index] or each in trusted]
     return min(open_, key=_rank, default=None)
 
 

@@ -426,23 +426,24 @@ class Transfer:
         self.resource = resource
         self._claims = claims if self._terms.claim is None else (self._terms.claim, *claims)
         recorded = self._recorded(resource)
-        self._written = recorded.claims if self._identity is None else self._identity.claims
+        self._written = _vouched(self._identity) if self._identity is not None else recorded.claims
         return [Prepare(recorded, self.claim)]
 
     def _recorded(self, resource: Resource) -> Resource:
         """The resource as a later run must know it, whichever sources that one has.
 
-        What mirrors give may rest on the digest alone, so the digest has to outlive this run; and a mirror's validator
-        says nothing to the URL that was asked for, but for a strong tag that both may have.
+        Where mirrors may give bytes on the word of a digest, that digest has to outlive this run, and no validator may
+        vouch for them in its stead.  A mirror's validator says nothing to the URL that was asked for anyway, but for a
+        strong tag that both may have.
         """
         if not self._several:
             return resource
-        if self.claim is not None:
+        if self.claim is not None and integrity.conclusive([self.claim]) and self._horizon() is None:
             others = tuple(claim for claim in resource.claims if claim != self.claim)
-            resource = replace(resource, claims=(self.claim, *others))
+            return replace(resource, claims=(self.claim, *others), validator=Validator())
         if self._lead is self.sources[0]:
             return resource
-        return replace(resource, validator=Validator(None if self.claim else resource.validator.strong_etag))
+        return replace(resource, validator=Validator(resource.validator.strong_etag))
 
     def _require_claim(self) -> None:
         if self.claim is None and self._terms.verify == "require":
@@ -515,7 +516,7 @@ class Transfer:
         lease.answered = now
         if known is not None and source is not self.sources[0]:
             evidence = sources.compare(known.size, known.validator, known.claims, None, resource)
-            objection = self._objection(evidence, resource, self._believe(known.claims, known.size), known.claims)
+            objection = self._objection(evidence, resource, self._believe(known.claims, known.size), _vouched(known))
             if objection:
                 return self._set_aside(source, objection, now)
         elif known is not None and not _is(known, resource):
@@ -633,7 +634,7 @@ class Transfer:
             evidence: what its answer shows.
             seen: its answer.
             claim: what all bytes are verified by in the end.
-            written: the claims that a checkpoint holds, which later runs verify.
+            written: the claims that the checkpoint rests on, in this run and later ones.
         """
         if evidence is Evidence.OTHER:
             return f"another file: {seen.size} bytes, {seen.validator}"
@@ -744,7 +745,7 @@ class Transfer:
 
     def _put_off(self, now: float) -> list[Command]:
         """Leave a source out for a while that is far slower than another one; its bytes are missing again."""
-        if not self._several or not self._divisible:
+        if not self._several or not self._divisible or self._lead.limiter.throttled(now):
             return []
         running, measured = self._running(), []
         for each in self.sources:
@@ -1103,6 +1104,11 @@ def _is(known: Identity, resource: Resource) -> bool:
         and headers.same_version(known.validator, resource.validator)
         and not integrity.contradict(known.claims, resource.claims)
     )
+
+
+def _vouched(known: Identity) -> tuple[Claim, ...]:
+    """The claims that the bytes of a checkpoint rest on; none where they are taken at the word of a validator."""
+    return () if known.validator.strong else known.claims
 
 
 def _is_surely(known: Identity, resource: Resource) -> bool:

@@ -78,7 +78,8 @@ def test_a_new_source_gets_one_request_then_the_fastest_gets_them():
     third.put_off(0.0)
     assert sources.pick(every, [1, 1, 1], 4.9, lead=lead) is lead
     assert sources.pick([third], [1, 1, 1], 4.9, lead=lead) is third, "better slow than not at all"
-    assert sources.pick(every, [1, 1, 1], 5.1, lead=lead) is third
+    assert sources.pick(every, [1, 1, 0], 5.1, lead=lead) is third
+    assert sources.pick(every, [1, 1, 1], 5.1, lead=lead) is lead, "one request, until it is shown to be worth more"
 
 
 def test_a_source_is_slow_by_connection_and_in_all():
@@ -319,9 +320,13 @@ def prepared(rig: Rig, claim: Claim | None = None) -> Resource:
 
 
 def test_the_digest_that_mirrors_rest_on_outlives_the_run():
-    assert prepared(Rig(mirrors=1, claim=CALLER).begin()).claims == (CALLER,)
-    assert prepared(Rig(mirrors=1).begin()).claims == ()
-    assert prepared(Rig(claim=CALLER).begin()).claims == ()
+    several = prepared(Rig(mirrors=1, claim=CALLER).begin())
+    assert (several.claims, several.validator) == ((CALLER,), Validator()), (
+        "no validator may vouch for a mirror's bytes"
+    )
+    for rig in (Rig(mirrors=1), Rig(claim=CALLER), Rig(mirrors=1, claim=CALLER, horizon=600)):
+        alone = prepared(rig.begin())
+        assert (alone.claims, alone.validator) == ((), Validator('"v2"'))
 
 
 def test_a_mirrors_validator_says_nothing_to_the_first_url():
@@ -331,7 +336,9 @@ def test_a_mirrors_validator_says_nothing_to_the_first_url():
 
 def resuming(claim: Claim | None, *recorded: Claim) -> Rig:
     """A checkpoint of the first URL, which is gone; the mirror is asked."""
-    rig = Rig(threads=3, mirrors=1, claim=claim).begin(left_over(1000, claims=recorded), (0, 500)).head(status(404))
+    validator = Validator() if recorded else STRONG  # as they are written down
+    left = left_over(1000, validator, recorded)
+    rig = Rig(threads=3, mirrors=1, claim=claim).begin(left, (0, 500)).head(status(404))
     assert rig.did == ["open 500-540 of 1"]
     assert rig.asks[0].if_range is None
     return rig
@@ -342,6 +349,13 @@ def test_a_checkpoint_is_gone_on_from_at_a_mirror_that_is_shown_to_have_the_same
     assert (rig.state, rig.transfer.from_checkpoint) == (State.FETCHING, 500)
     rig = resuming(CALLER, CALLER).head(partial(500, 540, 1000, '"v2"'))
     assert (rig.state, rig.transfer.from_checkpoint) == (State.FETCHING, 500)
+
+
+def test_a_checkpoint_that_rests_on_a_validator_is_not_added_to_on_the_word_of_a_digest():
+    left = left_over(1000, STRONG, (CALLER,))
+    rig = Rig(threads=3, mirrors=1, claim=CALLER).begin(left, (0, 500)).head(partial(500, 540, 1000))
+    answer(rig, 1, etag='"v2"')
+    assert standing(rig) == [Standing.ADMITTED, Standing.ASIDE]
 
 
 def test_a_checkpoint_whose_digest_a_later_run_would_not_know_is_not_added_to():
@@ -467,6 +481,6 @@ def test_a_slow_source_is_left_out_for_a_while():
 
 
 def test_a_mirror_without_ranges_does_not_go_on_from_a_checkpoint():
-    rig = Rig(mirrors=1, claim=CALLER).begin(left_over(1000, claims=(CALLER,)), (500, 1000)).fail()
+    rig = Rig(mirrors=1, claim=CALLER).begin(left_over(1000, Validator(), (CALLER,)), (500, 1000)).fail()
     rig.head(whole(1000))
     assert rig.said[-1] == f"{MIRROR} is left out: it does not answer ranges"

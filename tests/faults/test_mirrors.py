@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from hydraflow import errors
-from hydraflow.api import afetch, fetch, fetch_all
+from hydraflow.api import afetch, fetch, fetch_all, stream
 from tests.faults.fronts import MIB, FileFront, StreamFront, noise
 from tests.faults.origin import Origin
 
@@ -221,3 +223,29 @@ def test_a_checkpoint_of_one_url_is_gone_on_from_with_mirrors_and_without(
 def test_mirrors_need_one_url(origin: Origin, settings: Settings):
     with pytest.raises(errors.ConfigurationError, match="mirrors are of one URL"):
         fetch_all([origin.url + "/a", origin.url + "/b"], mirrors=["http://m/x"], settings=settings)
+
+
+def test_a_reader_gets_nothing_that_a_mirror_gave_on_the_word_of_a_digest(
+    origin: Origin, mirror: Origin, tmp_path: Path, settings: Settings
+):
+    steady(origin, mirror)
+    url, other = origin.add("/a", DATA), mirror.add("/b", bytes([7]) * len(DATA), etag='"another"')
+    path = tmp_path / "out.bin"
+    interrupt(lambda: mirror.bytes_served() > MIB // 2, url, path, mirrors=[other], digest=SHA, settings=settings)
+    origin.rules.clear()
+    with stream(url, digest=SHA, spool=path, settings=settings) as opened:
+        assert b"".join(opened) == DATA
+    assert path.read_bytes() == DATA
+
+
+def test_the_command_takes_mirrors(origin: Origin, mirror: Origin, tmp_path: Path):
+    other = mirror.add("/b&c", DATA)
+    command = [sys.executable, "-m", "hydraflow", "-nu", f"{origin.url}/gone.bin#{SHA.replace(':', '=')}"]
+    done = subprocess.run(
+        [*command, "--mirror", other, "-o", str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "gone.bin").read_bytes() == DATA
+    assert f"{origin.url}/gone.bin is given up: 404 Not Found" in done.stderr
+    done = subprocess.run([*command, "http://h/y", "--mirror", other], capture_output=True, text=True, check=False)
+    assert (done.returncode, "--mirror is of one URL" in done.stderr) == (2, True)
