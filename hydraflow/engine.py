@@ -17,14 +17,14 @@ from dataclasses import dataclass, field, replace
 from hydraflow.adapters.pacing import paced
 from hydraflow.adapters.sinks import Sink
 from hydraflow.adapters.transport import Response, Route, Transport, TransportFailure
-from hydraflow.core import claims, headers, integrity, names, responses, retry, urls
-from hydraflow.core import transfer as machine
+from hydraflow.core import claims, events, headers, integrity, names, responses, retry, urls
+from hydraflow.core.events import Command, Event, Terms
 from hydraflow.core.limiter import Limiter
 from hydraflow.core.planner import Lease, LeasePolicy, Planner
 from hydraflow.core.responses import Ask
 from hydraflow.core.retry import Failure, FailureKind
 from hydraflow.core.throttle import Throttle
-from hydraflow.core.transfer import Command, Event, State, Terms, Transfer
+from hydraflow.core.transfer import State, Transfer
 from hydraflow.errors import ConfigurationError, HydraError
 from hydraflow.models import Claim, Decision, FetchResult, Head, Outcome, Phase, Progress, Resource
 from hydraflow.settings import Settings
@@ -285,7 +285,7 @@ class Job:
         self._turn = asyncio.Lock()
         self._workers: dict[Lease, asyncio.Task[None]] = {}
         self._lookup: asyncio.Task[None] | None = None
-        self._failed: machine.Fail | None = None
+        self._failed: events.Fail | None = None
         self._over = asyncio.Event()
         self._group = asyncio.TaskGroup()
         self._going = False
@@ -323,7 +323,7 @@ class Job:
             async with self._group:
                 self._going, self._saved_at = True, time.monotonic()
                 try:
-                    await self._dispatch(machine.Begun(*found))  # type: ignore[arg-type]
+                    await self._dispatch(events.Begun(*found))  # type: ignore[arg-type]
                     self._saved = self._planner.done
                     await self._over.wait()
                 finally:
@@ -344,18 +344,18 @@ class Job:
                 for command in self._transfer.handle(event, self._engine.clock.now()):
                     await self._execute(command)
             except HydraError as error:
-                for command in self._transfer.handle(machine.Aborted(error), self._engine.clock.now()):
+                for command in self._transfer.handle(events.Aborted(error), self._engine.clock.now()):
                     await self._execute(command)
             if self._transfer.finished():
                 self._over.set()
 
     async def _execute(self, command: Command) -> None:
         match command:
-            case machine.Prepare(resource, claim):
+            case events.Prepare(resource, claim):
                 await self._sink.prepare(resource, claim)
-            case machine.Expect(resource, claim):
+            case events.Expect(resource, claim):
                 await self._sink.expect(resource, claim)
-            case machine.Reset():
+            case events.Reset():
                 self._saved = 0
                 await self._sink.reset()
             case _:
@@ -363,18 +363,18 @@ class Job:
 
     def _execute_now(self, command: Command) -> None:
         match command:
-            case machine.Open(lease, ask):
+            case events.Open(lease, ask):
                 self._workers[lease] = self._group.create_task(self._work(lease, ask))
-            case machine.Drop(lease):
+            case events.Drop(lease):
                 self._drop(lease)
-            case machine.Verify(size):
+            case events.Verify(size):
                 self._group.create_task(self._verify(size))
-            case machine.Commit():
+            case events.Commit():
                 self._group.create_task(self._commit())
-            case machine.Notice(message):
+            case events.Notice(message):
                 self._notice = message
                 self._report(force=True)
-            case machine.Fail():
+            case events.Fail():
                 self._failed = command
             case _:
                 raise AssertionError(f"{command} takes its time")
@@ -392,7 +392,7 @@ class Job:
         try:
             await self._dispatch(await self._fetch(lease, ask))
         except HydraError as error:
-            await self._dispatch(machine.Aborted(error))
+            await self._dispatch(events.Aborted(error))
         finally:
             self._workers.pop(lease, None)
             self._engine.poke()
@@ -402,12 +402,12 @@ class Job:
         try:
             async with self._engine.transport.open(route, ask) as response:
                 more = await self._more_claims(route, response.head)
-                await self._dispatch(machine.HeadReceived(lease, response.head, time.time(), more))
+                await self._dispatch(events.HeadReceived(lease, response.head, time.time(), more))
                 if not lease.dropped:
                     await self._receive(lease, ask, response)
         except TransportFailure as error:
-            return machine.LeaseFailed(lease, error.failure)
-        return machine.LeaseEnded(lease)
+            return events.LeaseFailed(lease, error.failure)
+        return events.LeaseEnded(lease)
 
     async def _receive(self, lease: Lease, ask: Ask, response: Response) -> None:
         cursor = self._sink.cursor(lease.position)
@@ -455,7 +455,7 @@ class Job:
 
     async def _look_up(self, head: Head | None, size: int | None) -> None:
         found = await self._engine.look_up(self._order, size, head)
-        await self._dispatch(machine.Promised(found))
+        await self._dispatch(events.Promised(found))
 
     # ── beside the leases ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -472,7 +472,7 @@ class Job:
             self._sink.settle(self._planner.received)
             self._report()
             if not self._turn.locked():
-                for command in self._transfer.handle(machine.Ticked(), self._engine.clock.now()):
+                for command in self._transfer.handle(events.Ticked(), self._engine.clock.now()):
                     self._execute_now(command)
                 if self._transfer.finished():
                     self._over.set()
@@ -495,7 +495,7 @@ class Job:
         try:
             await self._sink.checkpoint(received)
         except HydraError as error:
-            await self._dispatch(machine.Aborted(error))
+            await self._dispatch(events.Aborted(error))
         finally:
             self._saving = None
 
@@ -505,9 +505,9 @@ class Job:
                 self._lookup = self._group.create_task(self._look_up(None, size))  # all was there: nothing was answered
             if self._lookup is not None and self._sink.horizon() is None:
                 await asyncio.wait([self._lookup])
-            event: Event = machine.Verified(await self._sink.digest(size))
+            event: Event = events.Verified(await self._sink.digest(size))
         except HydraError as error:
-            event = machine.Aborted(error)
+            event = events.Aborted(error)
         await self._dispatch(event)
 
     async def _commit(self) -> None:
@@ -516,9 +516,9 @@ class Job:
         assert size is not None
         try:
             await self._sink.commit(size, resource)
-            event: Event = machine.Committed()
+            event: Event = events.Committed()
         except HydraError as error:
-            event = machine.Aborted(error)
+            event = events.Aborted(error)
         await self._dispatch(event)
 
     # ── telling ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -18,14 +18,36 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from hydraflow.core import headers, integrity, responses, retry, sources
+from hydraflow.core.events import (
+    Aborted,
+    Begun,
+    Command,
+    Commit,
+    Committed,
+    Drop,
+    Event,
+    Expect,
+    Fail,
+    HeadReceived,
+    LeaseEnded,
+    LeaseFailed,
+    Notice,
+    Open,
+    Prepare,
+    Promised,
+    Reset,
+    Terms,
+    Ticked,
+    Verified,
+    Verify,
+)
 from hydraflow.core.journal import Identity
 from hydraflow.core.limiter import Limiter
 from hydraflow.core.planner import Lease, Planner
-from hydraflow.core.ranges import RangeSet
 from hydraflow.core.responses import Ask, Changed, Facts, Refused, Unranged
 from hydraflow.core.sources import Evidence, Source, Standing
 from hydraflow.errors import (
@@ -38,44 +60,20 @@ from hydraflow.errors import (
     TransferError,
     UnverifiableError,
 )
-from hydraflow.models import Bound, Claim, Head, Resource, Validator
+from hydraflow.models import Bound, Claim, Resource, Validator
 
-__all__ = [
-    "Aborted",
-    "Begun",
-    "Command",
-    "Commit",
-    "Committed",
-    "Drop",
-    "Event",
-    "Expect",
-    "Fail",
-    "HeadReceived",
-    "LeaseEnded",
-    "LeaseFailed",
-    "Notice",
-    "Open",
-    "Prepare",
-    "Promised",
-    "Reset",
-    "State",
-    "Terms",
-    "Ticked",
-    "Transfer",
-    "Verified",
-    "Verify",
-]
+__all__ = ["State", "Transfer"]
 
 
 _FICKLE = 3  # restarts after which a file that changes again is fetched over one connection
 _DOUBTS = 3  # answers of another version, in a row, before a stream that cannot begin anew believes them
 _SOON = 4  # there may be so many requests in a moment, however few are allowed now
 _TRAILING, _HOPELESS = 4, 8  # so many times slower than others: when all wait for it, and at any time
+_SILENT = 1 << 40  # the same of one that does not move at all
 #: Seconds for which the first answer is waited for while another source could be asked: where a digest will tell
 #: whether its bytes are the right ones, and where not.
 _QUIET, _QUIET_UNPROVED = 1.0, 5.0
 _TRIES = 3  # requests for the first answer after which a source is asked whose bytes nothing will prove
-_SILENT = 1 << 40  # the same of one that does not move at all
 _SPREAD = 0.1  # share of a pause that the server asked for, drawn at random and added
 #: Seconds in which a failure of one kind is told once; the same after so many in a row.
 _SAID, _SAID_OFTEN, _OFTEN = 0.1, 10.0, 3
@@ -90,175 +88,6 @@ class State(enum.Enum):
     COMMITTING = "committing"
     DONE = "done"
     FAILED = "failed"
-
-
-# ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """The destination is ours; this is what an earlier run left in it."""
-
-    identity: Identity | None = None
-    durable: RangeSet | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HeadReceived:
-    """The answer to a lease's request has begun. `wall` is Unix time; `claims` come from another question asked."""
-
-    lease: Lease
-    head: Head
-    wall: float
-    claims: tuple[Claim, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseEnded:
-    """All of the lease is received, or the body of unknown length came to its proper end."""
-
-    lease: Lease
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseFailed:
-    """The request failed, at whatever position the lease has reached."""
-
-    lease: Lease
-    failure: retry.Failure
-
-
-@dataclass(frozen=True, slots=True)
-class Ticked:
-    """Time has passed, a place at the origin is free, or the reader has made room (`horizon`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Promised:
-    """Digests that are published elsewhere than in the answer, and were looked up meanwhile."""
-
-    claims: tuple[Claim, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """The digest of all bytes, in hexadecimal; None where there was none to compute."""
-
-    actual: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """The file stands at its name, or the last byte has left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Aborted:
-    """The local side failed."""
-
-    error: HydraError
-
-
-Event = Begun | HeadReceived | LeaseEnded | LeaseFailed | Ticked | Promised | Verified | Committed | Aborted
-
-
-# ── commands ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """Send a request for the lease, to the source that it names."""
-
-    lease: Lease
-    ask: Ask
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """End the lease's request; no event of it is wanted any more."""
-
-    lease: Lease
-
-
-@dataclass(frozen=True, slots=True)
-class Prepare:
-    """Make the sink ready for this resource, and hash for this claim."""
-
-    resource: Resource
-    claim: Claim | None
-
-
-@dataclass(frozen=True, slots=True)
-class Expect:
-    """Hash all bytes for this claim, those too that are there already."""
-
-    resource: Resource
-    claim: Claim
-
-
-@dataclass(frozen=True, slots=True)
-class Reset:
-    """Throw away every byte received."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verify:
-    """Finish the digest and report it."""
-
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """Give the verified file its name, or release the stream's last bytes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something that a person would like to know."""
-
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """It is over. `keep` says that the bytes on disk are worth another run."""
-
-    error: HydraError
-    keep: bool
-
-
-Command = Open | Drop | Prepare | Expect | Reset | Verify | Commit | Notice | Fail
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What the caller asks of a transfer.
-
-    Attributes:
-        url: redacted, for messages.
-        claim: the caller's digest.
-        size: the caller's size in bytes, of the whole file.
-        threads: most leases at a time.
-        retry: when to try again, and when to give up.
-        start: first byte that is wanted.
-        stop: offset behind the last byte that is wanted; None for the end of the file.
-        verify: `require` takes nothing that no digest is known of, `none` believes no digest but the caller's.
-    """
-
-    url: str
-    claim: Claim | None
-    size: int | None
-    threads: int
-    retry: retry.Policy
-    start: int = 0
-    stop: int | None = None
-    verify: str = "auto"
-
-    @property
-    def partial(self) -> bool:
-        """A part of the file is wanted, whose digest nobody knows."""
-        return self.start > 0 or self.stop is not None
 
 
 class Transfer:

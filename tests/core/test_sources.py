@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hydraflow import errors
-from hydraflow.core import sources
-from hydraflow.core import transfer as machine
+from hydraflow.core import events, sources
 from hydraflow.core.limiter import Limiter
 from hydraflow.core.ranges import RangeSet
 from hydraflow.core.responses import Ask
@@ -315,8 +314,8 @@ def test_a_first_url_of_another_size_is_passed_over():
 def prepared(rig: Rig, claim: Claim | None = None) -> Resource:
     lease = rig.open[0][0]
     head = partial(0, 40, 1000, '"v2"', **({"x-goog-hash": "md5=" + "ERERERERERERERERERERERE="[:24]} if claim else {}))
-    commands = rig.feed(machine.HeadReceived(lease, head, 0.0))
-    return next(command.resource for command in commands if isinstance(command, machine.Prepare))
+    commands = rig.feed(events.HeadReceived(lease, head, 0.0))
+    return next(command.resource for command in commands if isinstance(command, events.Prepare))
 
 
 def test_the_digest_that_mirrors_rest_on_outlives_the_run():
@@ -391,7 +390,7 @@ def mixed() -> Rig:
 def test_the_mirrors_bytes_are_fetched_again_from_the_lead():
     rig = mixed()
     theirs = rig.transfer.sources[1].received.total
-    rig.feed(machine.Verified(BAD))
+    rig.feed(events.Verified(BAD))
     assert rig.state is State.FETCHING
     assert f"fetching again what came from {MIRROR}" in rig.said[-1]
     assert rig.planner.done == 1000 - theirs
@@ -399,38 +398,38 @@ def test_the_mirrors_bytes_are_fetched_again_from_the_lead():
     assert all(not lease.source for lease, _ in rig.open)
     rig = finish(rig)
     assert not rig.transfer.sources[1].received
-    rig.feed(machine.Verified(GOOD))
+    rig.feed(events.Verified(GOOD))
     assert rig.said[-1] == f"{MIRROR} gave wrong bytes"
     assert rig.did == ["commit"]
 
 
 def test_if_it_is_still_wrong_it_was_the_lead():
     rig = mixed()
-    rig.feed(machine.Verified(BAD))
-    finish(rig).feed(machine.Verified(BAD))
+    rig.feed(events.Verified(BAD))
+    finish(rig).feed(events.Verified(BAD))
     assert rig.said[-2].startswith(f"{URL} is given up: md5 mismatch")
     assert rig.did == ["reset", "open 0-40 of 1"]
     rig.head(partial(0, 40, 1000, '"v2"'))
-    finish(rig).feed(machine.Verified(GOOD))
+    finish(rig).feed(events.Verified(GOOD))
     assert rig.did == ["commit"]
 
 
 def test_two_that_give_the_same_show_that_the_digest_is_wrong():
     rig = mixed()
-    rig.feed(machine.Verified(BAD))
-    finish(rig).feed(machine.Verified(BAD))
+    rig.feed(events.Verified(BAD))
+    finish(rig).feed(events.Verified(BAD))
     rig.head(partial(0, 40, 1000, '"v2"'))
-    finish(rig).feed(machine.Verified(BAD))
+    finish(rig).feed(events.Verified(BAD))
     error = rig.error(errors.DigestMismatchError, keep=False)
     assert str(error).endswith(f"{URL} and {MIRROR} give the same bytes: is it the right digest?")
 
 
 def test_each_alone_and_all_wrong():
     rig = mixed()
-    rig.feed(machine.Verified(BAD))
-    finish(rig).feed(machine.Verified(BAD))
+    rig.feed(events.Verified(BAD))
+    finish(rig).feed(events.Verified(BAD))
     rig.head(partial(0, 40, 1000, '"v2"'))
-    finish(rig).feed(machine.Verified("3" * 32))
+    finish(rig).feed(events.Verified("3" * 32))
     error = rig.error(errors.DigestMismatchError, keep=False)
     assert str(error).startswith(f"no source is left: {URL}: md5 mismatch")
 
@@ -438,13 +437,13 @@ def test_each_alone_and_all_wrong():
 def test_one_that_is_gone_stays_gone():
     rig = mixed()
     rig.transfer.sources[1].standing = Standing.FAILED
-    rig.feed(machine.Verified(BAD))
+    rig.feed(events.Verified(BAD))
     assert standing(rig) == [Standing.ADMITTED, Standing.FAILED]
 
 
 def test_alone_a_source_that_goes_leaves_all_to_another():
     rig = mixed()
-    rig.feed(machine.Verified(BAD))
+    rig.feed(events.Verified(BAD))
     rig.receive(1).head(status(404))
     assert rig.did == ["reset", "open 0-40 of 1"]
 
@@ -457,7 +456,7 @@ def test_a_stream_with_wrong_bytes_says_whose_they_are():
             ask = rig.open[0][1]
             rig.head(partial(ask.start, ask.stop or 0, 1000)).end()
     rig.given = True
-    rig.feed(machine.Verified(BAD))
+    rig.feed(events.Verified(BAD))
     error = rig.error(errors.DigestMismatchError, keep=False)
     assert str(error).endswith(f"; the bytes are from {URL} and {MIRROR}")
 

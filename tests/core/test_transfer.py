@@ -8,7 +8,8 @@ from itertools import pairwise
 import pytest
 
 from hydraflow import errors
-from hydraflow.core import transfer as machine
+from hydraflow.core import events
+from hydraflow.core.events import Terms
 from hydraflow.core.journal import Identity
 from hydraflow.core.limiter import Limiter, _State
 from hydraflow.core.planner import Lease, LeasePolicy, Planner
@@ -16,7 +17,7 @@ from hydraflow.core.ranges import RangeSet
 from hydraflow.core.responses import Ask
 from hydraflow.core.retry import Failure, FailureKind, Policy
 from hydraflow.core.throttle import Throttle
-from hydraflow.core.transfer import _TABLE, State, Terms, Transfer
+from hydraflow.core.transfer import _TABLE, State, Transfer
 from hydraflow.models import Bound, Claim, Digest, DigestSource, Head, Validator
 
 URL = "http://h/x"
@@ -80,22 +81,22 @@ class Rig:
             now=0.0,
             mirrors=[(f"http://m{index}/x", Open(threads)) for index in range(1, options.get("mirrors", 0) + 1)],
         )
-        self.failed: machine.Fail | None = None
+        self.failed: events.Fail | None = None
 
-    def feed(self, event: machine.Event) -> list[machine.Command]:
+    def feed(self, event: events.Event) -> list[events.Command]:
         commands = self.transfer.handle(event, self.now)
         self.did = []
         for command in commands:
             match command:
-                case machine.Open(lease, ask):
+                case events.Open(lease, ask):
                     self.open.append((lease, ask))
                     self.did.append(f"open {ask.start}-{ask.stop}" + (f" of {lease.source}" if lease.source else ""))
-                case machine.Drop(lease):
+                case events.Drop(lease):
                     lease.dropped = True
                     self.open = [each for each in self.open if each[0] is not lease]
-                case machine.Notice(message):
+                case events.Notice(message):
                     self.said.append(message)
-                case machine.Fail():
+                case events.Fail():
                     self.failed = command
                     self.did.append("fail")
                 case _:
@@ -112,16 +113,16 @@ class Rig:
         return [ask for _, ask in self.open]
 
     def begin(self, identity: Identity | None = None, *durable: tuple[int, int]) -> Rig:
-        self.feed(machine.Begun(identity, RangeSet(durable)))
+        self.feed(events.Begun(identity, RangeSet(durable)))
         return self
 
     def after(self, seconds: float) -> Rig:
         self.now += seconds
-        self.feed(machine.Ticked())
+        self.feed(events.Ticked())
         return self
 
     def head(self, answer: Head, index: int = 0, claims: tuple[Claim, ...] = ()) -> Rig:
-        self.feed(machine.HeadReceived(self.open[index][0], answer, 0.0, claims))
+        self.feed(events.HeadReceived(self.open[index][0], answer, 0.0, claims))
         return self
 
     def receive(self, count: int, index: int = 0) -> Rig:
@@ -133,17 +134,17 @@ class Rig:
         lease, _ = self.open.pop(index)
         if lease.stop is not None:
             lease.position = lease.stop
-        self.feed(machine.LeaseEnded(lease))
+        self.feed(events.LeaseEnded(lease))
         return self
 
     def fail(self, failure: Failure = DROPPED, index: int = 0) -> Rig:
         lease, _ = self.open.pop(index)
-        self.feed(machine.LeaseFailed(lease, failure))
+        self.feed(events.LeaseFailed(lease, failure))
         return self
 
     def finish(self, actual: str | None = None) -> Rig:
-        self.feed(machine.Verified(actual))
-        self.feed(machine.Committed())
+        self.feed(events.Verified(actual))
+        self.feed(events.Committed())
         return self
 
     def error(self, kind: type[errors.HydraError], *, keep: bool) -> errors.HydraError:
@@ -177,10 +178,10 @@ def test_a_file_in_pieces():
     while rig.state is State.FETCHING:
         rig.end()
     assert (rig.did, rig.state) == (["verify"], State.VERIFYING)
-    rig.feed(machine.Verified(None))
+    rig.feed(events.Verified(None))
     assert (rig.did, rig.state) == (["commit"], State.COMMITTING)
     assert not rig.transfer.finished()
-    rig.feed(machine.Committed())
+    rig.feed(events.Committed())
     assert (rig.did, rig.state, rig.transfer.finished()) == ([], State.DONE, True)
     assert (rig.limiter.active, rig.transfer.retries, rig.transfer.restarts, rig.transfer.peak) == (0, 0, 0, 2)
     assert rig.transfer.requests == 6
@@ -466,13 +467,13 @@ def test_a_server_that_lost_its_ranges_between_two_runs():
 
 def test_a_bad_digest_on_resumed_bytes_costs_one_restart():
     rig = Rig(claim=CALLER).begin(left_over(), (0, 100))
-    rig.feed(machine.Verified(BAD))
+    rig.feed(events.Verified(BAD))
     assert rig.did == ["reset", "open 0-40"]
     assert "the checkpoint was of no use" in rig.said[-1]
     rig.head(partial(0, 40))
     while rig.state is State.FETCHING:
         rig.end()
-    rig.feed(machine.Verified(BAD))
+    rig.feed(events.Verified(BAD))
     error = rig.error(errors.DigestMismatchError, keep=False)
     assert (error.expected, error.actual, error.source) == (GOOD, BAD, "caller")
     assert rig.transfer.restarts == 1
@@ -483,28 +484,28 @@ def test_a_bad_digest_on_resumed_bytes_costs_one_restart():
 
 def test_a_bad_digest():
     rig = fetching(40, claim=CALLER).end()
-    rig.feed(machine.Verified(BAD))
+    rig.feed(events.Verified(BAD))
     assert rig.did == ["fail"]
     rig.error(errors.DigestMismatchError, keep=False)
 
 
 def test_the_caller_s_claim_goes_before_the_server_s():
     rig = Rig(claim=CALLER).begin()
-    prepare = rig.feed(machine.HeadReceived(rig.open[0][0], partial(0, 40, 40), 0.0, (SERVER,)))[0]
+    prepare = rig.feed(events.HeadReceived(rig.open[0][0], partial(0, 40, 40), 0.0, (SERVER,)))[0]
     assert (prepare.claim, rig.transfer.claim) == (CALLER, CALLER)
     assert rig.end().finish(GOOD).state is State.DONE
 
 
 def test_the_server_s_claim_is_checked_where_there_is_no_other():
     rig = Rig().begin().head(partial(0, 40, 40), claims=(SERVER,)).end()
-    rig.feed(machine.Verified(GOOD))
+    rig.feed(events.Verified(GOOD))
     assert rig.error(errors.DigestMismatchError, keep=False).source == "Content-MD5 header"
 
 
 def test_a_digest_cannot_be_skipped():
     rig = fetching(40, claim=CALLER).end()
     with pytest.raises(AssertionError, match="nothing was hashed"):
-        rig.feed(machine.Verified(None))
+        rig.feed(events.Verified(None))
 
 
 @pytest.mark.parametrize("answer", [partial(0, 40), whole()])
@@ -1124,14 +1125,14 @@ def test_it_is_limited_by_what_it_waited_for_most():
 
 
 EVENTS: dict[type, object] = {
-    machine.Begun: machine.Begun(),
-    machine.HeadReceived: None,
-    machine.LeaseEnded: None,
-    machine.LeaseFailed: None,
-    machine.Ticked: machine.Ticked(),
-    machine.Verified: machine.Verified(None),
-    machine.Committed: machine.Committed(),
-    machine.Aborted: machine.Aborted(errors.StorageError("disk on fire")),
+    events.Begun: events.Begun(),
+    events.HeadReceived: None,
+    events.LeaseEnded: None,
+    events.LeaseFailed: None,
+    events.Ticked: events.Ticked(),
+    events.Verified: events.Verified(None),
+    events.Committed: events.Committed(),
+    events.Aborted: events.Aborted(errors.StorageError("disk on fire")),
 }
 
 
@@ -1141,11 +1142,11 @@ def in_state(state: State) -> Rig:
     if state in (State.VERIFYING, State.COMMITTING, State.DONE):
         rig.end()
     if state in (State.COMMITTING, State.DONE):
-        rig.feed(machine.Verified(None))
+        rig.feed(events.Verified(None))
     if state is State.DONE:
-        rig.feed(machine.Committed())
+        rig.feed(events.Committed())
     if state is State.FAILED:
-        rig.feed(EVENTS[machine.Aborted])
+        rig.feed(EVENTS[events.Aborted])
     assert rig.state is state
     return rig
 
@@ -1158,9 +1159,9 @@ def test_what_may_happen_when(state, event):
     happening = (
         EVENTS[event]
         or {
-            machine.HeadReceived: machine.HeadReceived(lease, partial(0, 40, 40), 0.0),
-            machine.LeaseEnded: machine.LeaseEnded(lease),
-            machine.LeaseFailed: machine.LeaseFailed(lease, DROPPED),
+            events.HeadReceived: events.HeadReceived(lease, partial(0, 40, 40), 0.0),
+            events.LeaseEnded: events.LeaseEnded(lease),
+            events.LeaseFailed: events.LeaseFailed(lease, DROPPED),
         }[event]
     )
     if (state, event) in _TABLE:
@@ -1174,7 +1175,7 @@ def test_what_may_happen_when(state, event):
 @pytest.mark.parametrize("state", [State.PROBING, State.FETCHING, State.VERIFYING, State.COMMITTING])
 def test_the_local_side_may_fail_at_any_time(state):
     rig = in_state(state)
-    rig.feed(EVENTS[machine.Aborted])
+    rig.feed(EVENTS[events.Aborted])
     assert str(rig.error(errors.StorageError, keep=True)) == "disk on fire"
     assert rig.limiter.active == 0
     assert rig.transfer.finished()
@@ -1183,7 +1184,7 @@ def test_the_local_side_may_fail_at_any_time(state):
 @pytest.mark.parametrize("state", State)
 def test_a_tick_harms_nobody(state):
     rig = in_state(state)
-    rig.feed(machine.Ticked())
+    rig.feed(events.Ticked())
     assert (rig.did, rig.state) == ([], state)
 
 
@@ -1214,54 +1215,52 @@ class TestPart:
         return part(50, 70)
 
     def test_no_digest_is_verified(self, rig):
-        rig.feed(machine.Begun())
+        rig.feed(events.Begun())
         assert rig.asks == [Ask(50, 70)]
         rig.feed(
-            machine.HeadReceived(
-                rig.open[0][0], partial(50, 70, **{"x-goog-hash": "md5=ICy5YqxZB1uWSwcVLSNLcA=="}), 0.0
-            )
+            events.HeadReceived(rig.open[0][0], partial(50, 70, **{"x-goog-hash": "md5=ICy5YqxZB1uWSwcVLSNLcA=="}), 0.0)
         )
         assert rig.transfer.claim is None
         receive(rig)
         assert rig.did == ["verify"]
-        rig.feed(machine.Verified(None))
+        rig.feed(events.Verified(None))
         assert rig.did == ["commit"]
 
     def test_a_server_without_ranges_sends_what_comes_before_too(self, rig):
-        rig.feed(machine.Begun())
-        rig.feed(machine.HeadReceived(rig.open[0][0], whole(), 0.0))
+        rig.feed(events.Begun())
+        rig.feed(events.HeadReceived(rig.open[0][0], whole(), 0.0))
         assert rig.did == ["reset", "open 0-None"]
         assert "does not answer ranges" in rig.said[-1]
-        rig.feed(machine.HeadReceived(rig.open[0][0], whole(), 0.0))
+        rig.feed(events.HeadReceived(rig.open[0][0], whole(), 0.0))
         assert rig.open[0][0].stop == 70
         receive(rig)
         assert rig.did == ["verify"]
 
     @pytest.mark.parametrize("size", [50, 49])
     def test_it_begins_behind_the_end(self, rig, size):
-        rig.feed(machine.Begun())
-        rig.feed(machine.HeadReceived(rig.open[0][0], status(416, content_range=f"bytes */{size}"), 0.0))
+        rig.feed(events.Begun())
+        rig.feed(events.HeadReceived(rig.open[0][0], status(416, content_range=f"bytes */{size}"), 0.0))
         assert isinstance(rig.failed.error, errors.RequestError)
         assert rig.failed.error.status == 416
         assert str(rig.failed.error) == f"the range begins at byte 50 of {size} bytes"
 
     def test_it_begins_behind_an_end_that_only_comes_to_light(self, rig):
-        rig.feed(machine.Begun())
-        rig.feed(machine.HeadReceived(rig.open[0][0], whole(None), 0.0))
-        rig.feed(machine.HeadReceived(rig.open[0][0], whole(None), 0.0))
+        rig.feed(events.Begun())
+        rig.feed(events.HeadReceived(rig.open[0][0], whole(None), 0.0))
+        rig.feed(events.HeadReceived(rig.open[0][0], whole(None), 0.0))
         rig.open[0][0].position = 20
-        rig.feed(machine.LeaseEnded(rig.open.pop(0)[0]))
+        rig.feed(events.LeaseEnded(rig.open.pop(0)[0]))
         assert rig.failed.error.status == 416
 
     def test_nothing_of_a_weak_version_is_put_together(self):
         rig = part(50, 99)
-        rig.feed(machine.Begun())
-        rig.feed(machine.HeadReceived(rig.open[0][0], partial(50, 90, etag='W/"v1"'), 0.0))
+        rig.feed(events.Begun())
+        rig.feed(events.HeadReceived(rig.open[0][0], partial(50, 90, etag='W/"v1"'), 0.0))
         assert rig.did == ["reset", "open 0-None"]
 
     def test_one_answer_may_be_of_a_weak_version(self, rig):
-        rig.feed(machine.Begun())
-        rig.feed(machine.HeadReceived(rig.open[0][0], partial(50, 70, etag='W/"v1"'), 0.0))
+        rig.feed(events.Begun())
+        rig.feed(events.HeadReceived(rig.open[0][0], partial(50, 70, etag='W/"v1"'), 0.0))
         assert rig.state is State.FETCHING
 
 
@@ -1277,7 +1276,7 @@ def receive(rig: Rig) -> None:
     """All that the first lease is to bring."""
     lease = rig.open.pop(0)[0]
     lease.position = lease.stop
-    rig.feed(machine.LeaseEnded(lease))
+    rig.feed(events.LeaseEnded(lease))
 
 
 # Digests from elsewhere, and how much is asked of them.
@@ -1295,16 +1294,16 @@ def finish(rig: Rig) -> Rig:
 
 
 def promise(rig: Rig, *claims: Claim) -> Rig:
-    rig.feed(machine.Promised(claims))
+    rig.feed(events.Promised(claims))
     return rig
 
 
 def test_a_late_promise_is_hashed_for_from_the_first_byte():
     rig = Rig().begin().head(partial(0, 40))
-    (command,) = rig.feed(machine.Promised((BESIDE,)))
-    assert command == machine.Expect(rig.transfer.resource, BESIDE)
+    (command,) = rig.feed(events.Promised((BESIDE,)))
+    assert command == events.Expect(rig.transfer.resource, BESIDE)
     finish(rig)
-    rig.feed(machine.Verified(GOOD))
+    rig.feed(events.Verified(GOOD))
     assert (rig.state, rig.transfer.claim) == (State.COMMITTING, BESIDE)
     assert promise(rig, BESIDE).did == []
 
@@ -1312,8 +1311,8 @@ def test_a_late_promise_is_hashed_for_from_the_first_byte():
 def test_a_promise_may_come_before_the_answer_and_outlasts_a_new_beginning():
     rig = promise(Rig().begin(), BESIDE)
     assert rig.did == []
-    commands = rig.feed(machine.HeadReceived(rig.open[0][0], partial(0, 40), 0.0))
-    assert machine.Prepare(rig.transfer.resource, BESIDE) in commands
+    commands = rig.feed(events.HeadReceived(rig.open[0][0], partial(0, 40), 0.0))
+    assert events.Prepare(rig.transfer.resource, BESIDE) in commands
     rig.head(partial(40, 80, etag='"v2"'), 1)
     assert rig.state is State.PROBING
     rig.after(1).head(partial(0, 40, etag='"v2"'))
@@ -1358,7 +1357,7 @@ def test_require_fails_before_anything_is_written():
 
 def test_require_is_content_with_a_digest():
     rig = finish(Rig(verify="require").begin().head(partial(0, 40), claims=(SERVER,)))
-    rig.feed(machine.Verified(BAD))
+    rig.feed(events.Verified(BAD))
     assert rig.state is State.COMMITTING
 
 
@@ -1366,10 +1365,10 @@ def test_require_waits_for_a_promise_where_all_is_there_already():
     rig = Rig(verify="require").begin(left_over(), (0, 100))
     assert rig.state is State.VERIFYING
     promise(rig, BESIDE)
-    rig.feed(machine.Verified(GOOD))
+    rig.feed(events.Verified(GOOD))
     assert rig.state is State.COMMITTING
     rig = Rig(verify="require").begin(left_over(), (0, 100))
-    rig.feed(machine.Verified(None))
+    rig.feed(events.Verified(None))
     assert isinstance(rig.failed.error, errors.UnverifiableError)
 
 
@@ -1391,20 +1390,20 @@ def multipart(verify: str = "auto") -> Rig:
 def test_a_guess_that_fits_is_a_proof():
     rig = multipart()
     assert rig.transfer.claim == GUESS
-    rig.feed(machine.Verified(BAD))
+    rig.feed(events.Verified(BAD))
     assert (rig.state, rig.transfer.claim) == (State.COMMITTING, GUESS)
 
 
 def test_a_guess_that_does_not_fit_shows_nothing():
     rig = multipart()
-    rig.feed(machine.Verified(GOOD))
+    rig.feed(events.Verified(GOOD))
     assert (rig.state, rig.transfer.claim) == (State.COMMITTING, None)
     assert rig.said[-1] == "the S3 ETag is of 2 parts, and no size of parts in use yields it: only the size is verified"
 
 
 def test_a_guess_that_does_not_fit_is_too_little_if_more_is_required():
     rig = multipart("require")
-    rig.feed(machine.Verified(GOOD))
+    rig.feed(events.Verified(GOOD))
     assert isinstance(rig.failed.error, errors.UnverifiableError)
     assert rig.failed.keep
 
@@ -1425,5 +1424,5 @@ def test_the_callers_digest_of_parts_must_fit_the_file():
 def test_the_callers_digest_of_parts_decides():
     own = Claim(Digest("md5", GOOD, 2), DigestSource.CALLER)
     rig = Rig(claim=own).begin().head(whole(9 * MIB))
-    finish(rig).feed(machine.Verified(BAD))
+    finish(rig).feed(events.Verified(BAD))
     assert isinstance(rig.failed.error, errors.DigestMismatchError)

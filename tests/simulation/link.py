@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
-from hydraflow.core import transfer as machine
+from hydraflow.core import events
+from hydraflow.core.events import Terms
 from hydraflow.core.limiter import Limiter
 from hydraflow.core.planner import Lease, LeasePolicy, Planner
 from hydraflow.core.reorder import Window
 from hydraflow.core.retry import Failure, FailureKind, Policy
 from hydraflow.core.throttle import Throttle
-from hydraflow.core.transfer import State, Terms, Transfer
+from hydraflow.core.transfer import State, Transfer
 from hydraflow.models import Head
 
 if TYPE_CHECKING:
@@ -195,24 +196,24 @@ class Job:
         self.number = number
         self.ended_at: float | None = None
         self.fed_at = 0.0
-        self.dispatch(machine.Begun())
+        self.dispatch(events.Begun())
 
-    def dispatch(self, event: machine.Event) -> None:
+    def dispatch(self, event: events.Event) -> None:
         lease = getattr(event, "lease", None)
         if self.transfer.finished() or (lease is not None and lease.dropped):
             return
         for command in self.transfer.handle(event, self.world.now):
             match command:
-                case machine.Open(lease, ask):
+                case events.Open(lease, ask):
                     self.world.send(self, lease, ask)
-                case machine.Drop(lease):
+                case events.Drop(lease):
                     lease.dropped = True
                     self.world.hang_up(lease)
-                case machine.Verify():
-                    self.dispatch(machine.Verified(None))
-                case machine.Commit():
-                    self.dispatch(machine.Committed())
-                case machine.Fail(error):
+                case events.Verify():
+                    self.dispatch(events.Verified(None))
+                case events.Commit():
+                    self.dispatch(events.Committed())
+                case events.Fail(error):
                     raise error
         if self.transfer.state is State.DONE and self.ended_at is None:
             self.ended_at = self.world.now
@@ -287,7 +288,7 @@ class Link:
                     result.samples.append((self.now, result.received, len(self.busy), self.limiter.limit))
                 self._poked = False
                 for job in open_jobs:
-                    job.dispatch(machine.Ticked())
+                    job.dispatch(events.Ticked())
             result.busy += len(self.busy) * self.step
             result.peak = max(result.peak, len(self.busy))
             open_jobs = [
@@ -345,7 +346,7 @@ class Link:
                 continue
             if down and (connection.state == "body" or connection.due <= self.now):
                 self._end(connection, reusable=False)
-                job.dispatch(machine.LeaseFailed(lease, Failure(FailureKind.CONNECT, "no route")))
+                job.dispatch(events.LeaseFailed(lease, Failure(FailureKind.CONNECT, "no route")))
             elif connection.state == "asked" and connection.due <= self.now:
                 self._introduce(connection, job, lease)
 
@@ -360,13 +361,13 @@ class Link:
                 failure = Failure(FailureKind.STATUS, text, scenario.refusal, scenario.retry_after)
             else:
                 failure = Failure(FailureKind.DROPPED, "connection reset")
-            job.dispatch(machine.LeaseFailed(lease, failure))
+            job.dispatch(events.LeaseFailed(lease, failure))
             return
         connection.state = "body"
         ask = connection.ask
         stop = min(ask.stop, job.size)
         fields = (("content-range", f"bytes {ask.start}-{stop - 1}/{job.size}"), ("etag", '"1"'))
-        job.dispatch(machine.HeadReceived(lease, Head(206, fields, URL), 0.0))
+        job.dispatch(events.HeadReceived(lease, Head(206, fields, URL), 0.0))
 
     def _in_pace(self) -> bool:
         pace = self.scenario.pace
@@ -449,7 +450,7 @@ class Link:
             if lease.position < ask.stop:
                 self.result.wasted += min(connection.window * PACKET, connection.cap * self._rtt())
             self._end(connection, reusable=lease.position in (ask.stop, job.size))
-            job.dispatch(machine.LeaseEnded(lease))
+            job.dispatch(events.LeaseEnded(lease))
 
     def _read(self) -> None:
         for job in self.jobs:

@@ -12,11 +12,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from hydraflow.core import transfer as machine
+from hydraflow.core import events
+from hydraflow.core.events import Command, Event, Terms
 from hydraflow.core.limiter import Limiter
 from hydraflow.core.planner import Lease, LeasePolicy, Planner
 from hydraflow.core.retry import Failure, FailureKind, Policy
-from hydraflow.core.transfer import Command, Event, State, Terms, Transfer
+from hydraflow.core.transfer import State, Transfer
 from tests.simulation.origin import EPOCH, URL, Origin, Reply
 from tests.simulation.outputs import FileOutput, StreamOutput
 
@@ -172,7 +173,7 @@ class Job:
         )
         self.seen.lives += 1
         self.seen.started_at, self.seen.last_byte_at, self.seen.in_a_row = world.now, None, 0
-        self.dispatch(machine.Begun(*self.output.begin()))
+        self.dispatch(events.Begun(*self.output.begin()))
         self.later(TICK, self._tick)
         if isinstance(self.output, StreamOutput):
             self.later(0.0, self._read)
@@ -236,7 +237,7 @@ class Job:
     def look(self) -> None:
         """A tick, if there is still anything to decide."""
         if self.transfer is not None and not self.over:
-            self.dispatch(machine.Ticked())
+            self.dispatch(events.Ticked())
 
     def _set_alarm(self) -> None:
         assert self.transfer is not None
@@ -249,26 +250,26 @@ class Job:
     def _execute(self, command: Command, event: Event) -> None:
         world = self.world
         match command:
-            case machine.Open(lease, ask):
+            case events.Open(lease, ask):
                 self._open(lease, ask)
-            case machine.Drop(lease):
+            case events.Drop(lease):
                 if not lease.dropped:
                     lease.dropped = True
                     self._of(lease).active -= 1
-            case machine.Prepare(resource, claim):
+            case events.Prepare(resource, claim):
                 self.output.prepare(resource, claim)
-            case machine.Reset():
+            case events.Reset():
                 self.seen.restarts += 1
                 self.output.reset()
-            case machine.Verify(size):
+            case events.Verify(size):
                 self.later(self._chance(0.1), lambda: self._verify(size))
-            case machine.Commit():
-                assert isinstance(event, machine.Verified), "a commit without a proof"
+            case events.Commit():
+                assert isinstance(event, events.Verified), "a commit without a proof"
                 assert self._proved, "a commit of bytes that are not proved"
                 self.later(self._chance(0.1), self._commit)
-            case machine.Fail(error, keep):
+            case events.Fail(error, keep):
                 self._failed(error, keep=keep)
-            case machine.Notice(message):
+            case events.Notice(message):
                 assert message.isprintable()
         assert len(self.planner.active) <= world.threads
 
@@ -296,7 +297,7 @@ class Job:
         self._of(lease).active += 1
         self.later(self._of(lease).traits.latency * (0.5 + self._chance(1.0)), lambda: self._answer(lease, ask))
 
-    def _end(self, event: machine.LeaseEnded | machine.LeaseFailed) -> None:
+    def _end(self, event: events.LeaseEnded | events.LeaseFailed) -> None:
         if not event.lease.dropped:
             self._of(event.lease).active -= 1
             self.dispatch(event)
@@ -308,9 +309,9 @@ class Job:
         self.seen.in_a_row += 1
         assert self.seen.in_a_row < 300, "a server that does not answer is asked too often"
         if isinstance(reply, Failure):
-            self._end(machine.LeaseFailed(lease, reply))
+            self._end(events.LeaseFailed(lease, reply))
             return
-        self.dispatch(machine.HeadReceived(lease, reply.head, EPOCH + self.world.now))
+        self.dispatch(events.HeadReceived(lease, reply.head, EPOCH + self.world.now))
         self._reserve(lease, reply, 0)
 
     def _reserve(self, lease: Lease, reply: Reply, sent: int) -> None:
@@ -319,7 +320,7 @@ class Job:
             return
         if lease.stop is not None and lease.position >= lease.stop:
             broken = self.world.rng.random() < self._of(lease).traits.rude
-            self._end(machine.LeaseFailed(lease, _CUT) if broken else machine.LeaseEnded(lease))
+            self._end(events.LeaseFailed(lease, _CUT) if broken else events.LeaseEnded(lease))
             return
         room = self.output.room(lease.position)
         if not room:
@@ -337,7 +338,7 @@ class Job:
             return
         if not count:
             broken = lease.stop is not None or reply.end is not None
-            self._end(machine.LeaseFailed(lease, reply.end or _CUT) if broken else machine.LeaseEnded(lease))
+            self._end(events.LeaseFailed(lease, reply.end or _CUT) if broken else events.LeaseEnded(lease))
             return
         if lease.stop is not None:  # it may have been lowered in the meantime
             count = min(count, lease.stop - lease.position)
@@ -381,12 +382,12 @@ class Job:
             return
         claim = self.transfer.claim
         self._proved = claim is None or claim.digest.value == digest[0]
-        self.dispatch(machine.Verified(digest[0]))
+        self.dispatch(events.Verified(digest[0]))
 
     def _commit(self) -> None:
         assert self.planner.size is not None
         if self.output.commit(self.planner.size):
-            self.dispatch(machine.Committed())
+            self.dispatch(events.Committed())
         else:
             self.later(0.5, self._commit)
 
