@@ -31,8 +31,8 @@ test: venv ## Install, then lint, types, all tests, coverage (core: every branch
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/coverage run -m pytest -q tests/core tests/simulation
-	$(BIN)/coverage report --include='hydraflow/core/*' --skip-covered --fail-under=100
+	$(BIN)/pytest -q -n 2 --cov=hydraflow.core --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100 \
+	  tests/core tests/simulation
 	$(BIN)/pytest -q -n 2 --dist loadgroup --ignore=tests/core --ignore=tests/simulation --ignore=tests/soak
 
 check: venv ## The fast gates only: lint and types.
