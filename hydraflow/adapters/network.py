@@ -280,7 +280,8 @@ class _Connection:
             # A peer that goes away in the middle is a broken protocol to h11; to us, something to resume from.
             if self._at_end:
                 raise _fail(FailureKind.DROPPED, "connection closed in the middle of an answer") from error
-            raise _fail(FailureKind.PROTOCOL, str(error)) from error
+            # What follows the colon are the peer's own bytes.
+            raise _fail(FailureKind.PROTOCOL, f"not HTTP/1.1: {str(error).partition(': ')[0]}") from error
 
     async def receive(self, buffer: memoryview) -> bytes:
         """Bytes from the socket, at most the buffer's size; empty at the end."""

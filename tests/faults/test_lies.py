@@ -144,6 +144,8 @@ def test_nothing_but_garbage(origin, url, front):
     error = front.refuse(url, RemoteProtocolError)
     assert rule.fired == 3
     assert error.exit_code == 4
+    assert "not HTTP/1.1: illegal status line" in str(error)
+    assert "bytearray" not in str(error)
 
 
 def test_endless_head(origin, url, front):
