@@ -334,7 +334,6 @@ class StreamSink:
         stop: first offset that the reader does not get; None for the end of the file.
 
     Attributes:
-        on_room: called in the engine's thread when the reader has made room.
         verified: every byte has passed its check, though the reader may not have taken every one.
     """
 
@@ -351,7 +350,6 @@ class StreamSink:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._room: asyncio.Event | None = None
         self._released = 0
-        self.on_room: Callable[[], None] = lambda: None
 
     # ── the engine's side ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -449,7 +447,6 @@ class StreamSink:
     def _made_room(self) -> None:
         if self._room is not None:
             self._room.set()
-        self.on_room()
 
     def _limit(self) -> int:
         """First offset that the reader may not have yet."""
