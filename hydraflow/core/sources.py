@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from hydraflow.errors import HydraError
     from hydraflow.models import Claim, Resource, Validator
 
-__all__ = ["Evidence", "Source", "Standing", "compare", "pick", "slowest"]
+__all__ = ["Evidence", "Source", "Standing", "compare", "forgive", "pick", "slowest"]
 
 _FAR = 8  # a source so many times slower than another one is no help
 _REST, _LONGEST_REST = 5.0, 4  # seconds for which a slow source is left out, and how often they double
+_FADE = 1.0  # seconds in which half of what was measured is forgotten: servers that hold a rate send in bursts
 
 
 class Standing(enum.Enum):
@@ -83,6 +84,7 @@ class Source:
     told: tuple[FailureKind, float] | None = None
     pace: float | None = None
     flow: float = 0.0
+    measured_at: float = 0.0
     slow_until: float = 0.0
     slow: int = 0
 
@@ -107,6 +109,13 @@ class Source:
         """A request is over that brought so many bytes per second; None if it says nothing."""
         if rate is not None:
             self.pace = rate if self.pace is None else 0.7 * self.pace + 0.3 * rate
+
+    def measure(self, now: float, pace: float, connections: int) -> None:
+        """So fast is each of its connections at the moment; how fast they were lately counts too."""
+        left = 2.0 ** ((self.measured_at - now) / _FADE)
+        self.flow = max(pace * connections, left * self.flow)
+        self.pace = max(pace, left * (self.pace or 0.0))
+        self.measured_at = now
 
     def put_off(self, now: float) -> None:
         """It is far slower than another one: it is left out for some seconds, longer each time."""
@@ -165,12 +174,22 @@ def _rank(source: Source) -> tuple[bool, float, int]:
     return source.standing is Standing.ADMITTED, -(float("inf") if source.pace is None else source.pace), source.index
 
 
-def slowest(sources: Sequence[Source], measured: Sequence[Source]) -> Source | None:
-    """One of those measured now that is far slower than another source: by connection, and in all."""
+def forgive(sources: Sequence[Source], measured: Sequence[Source]) -> None:
+    """Who was left out as slow and is as fast as any other now, is trusted again."""
+    best = max((each.pace or 0.0 for each in sources if each.standing is Standing.ADMITTED), default=0.0)
+    for each in measured:
+        if each.slow and (each.pace or 0.0) >= best > 0.0:
+            each.slow = 0
+
+
+def slowest(sources: Sequence[Source], measured: Sequence[Source], now: float) -> Source | None:
+    """One of those measured now that is far slower than another source in use: by connection, and in all."""
     for late in measured:
         for other in sources:
-            worth = other.standing is Standing.ADMITTED and not other.resting and other is not late
+            worth = other.standing is Standing.ADMITTED and not other.resting and now >= other.slow_until
+            if other is late or not worth:
+                continue
             pace = other.pace or 0.0
-            if worth and pace > _FAR * (late.pace or 0.0) and max(other.flow, pace) > _FAR * late.flow:
+            if pace > _FAR * (late.pace or 0.0) and max(other.flow, pace) > _FAR * late.flow:
                 return late
     return None

@@ -580,10 +580,10 @@ class Transfer:
         for each in self.sources:
             paces = self.planner.paces(now, each.index)
             if paces:
-                each.pace = sum(paces) / len(paces)
-                each.flow = each.pace * running[each.index]
+                each.measure(now, sum(paces) / len(paces), running[each.index])
                 measured.append(each)
-        late = sources.slowest(self.sources, measured)
+        sources.forgive(self.sources, measured)
+        late = sources.slowest(self.sources, measured, now)
         if late is None:
             return []
         late.put_off(now)

@@ -84,12 +84,48 @@ def test_a_new_source_gets_one_request_then_the_fastest_gets_them():
 def test_a_source_is_slow_by_connection_and_in_all():
     late, other = three(Standing.ADMITTED, Standing.ADMITTED)
     late.pace, late.flow, other.pace, other.flow = 1.0, 16.0, 16.0, 16.0
-    assert sources.slowest([late, other], [late, other]) is None, "sixteen connections that share a link"
+    assert sources.slowest([late, other], [late, other], 0.0) is None, "sixteen connections that share a link"
     late.flow = 1.0
-    assert sources.slowest([late, other], [late, other]) is late
-    assert sources.slowest([late, other], [other]) is None, "nothing was measured now"
+    assert sources.slowest([late, other], [late, other], 0.0) is late
+    assert sources.slowest([late, other], [other], 0.0) is None, "nothing was measured now"
     other.resting = [9.0]
-    assert sources.slowest([late, other], [late]) is None, "nobody else is there"
+    assert sources.slowest([late, other], [late], 0.0) is None, "nobody else is there"
+
+
+def test_who_is_left_out_as_slow_makes_nobody_else_look_slow():
+    late, other = (Source(n, f"u{n}", Limiter(4), standing=Standing.ADMITTED) for n in range(2))
+    other.measure(0.0, 1000.0, 1)
+    late.measure(0.0, 10.0, 1)
+    assert sources.slowest([late, other], [late], 0.0) is late
+    other.put_off(0.0)
+    assert sources.slowest([late, other], [late], 0.0) is None
+    assert sources.slowest([late, other], [late], 1000.0) is late
+
+
+def test_a_moment_without_bytes_is_not_slow():
+    """Servers that hold a rate send in bursts."""
+    source = Source(0, "u", Limiter(4))
+    source.measure(10.0, 1000.0, 4)
+    source.measure(11.0, 0.0, 4)
+    assert (source.pace, source.flow) == (500.0, 2000.0)
+    source.measure(13.0, 200.0, 4)
+    assert (source.pace, source.flow) == (200.0, 800.0)
+
+
+def test_who_is_as_fast_as_the_others_after_all_is_trusted_again():
+    one, two = (Source(n, f"u{n}", Limiter(4), standing=Standing.ADMITTED) for n in range(2))
+    one.put_off(0.0)
+    sources.forgive([one, two], [one])
+    assert one.slow == 1, "nothing is known of either"
+    one.measure(1.0, 100.0, 1)
+    two.measure(1.0, 200.0, 1)
+    sources.forgive([one, two], [one, two])
+    assert one.slow == 1
+    one.measure(2.0, 300.0, 1)
+    sources.forgive([one, two], [two])
+    assert one.slow == 1, "it was not measured now"
+    sources.forgive([one, two], [one])
+    assert one.slow == 0
 
 
 def test_the_pace_is_of_late():
