@@ -34,6 +34,8 @@ EXTENSION = "hydraflow.body"
 
 _HEAD_LIMIT = 64 << 10
 _RECV = 64 << 10
+#: The same while a head is awaited: what comes of the body with it is copied, and kept as long as the exchange lasts.
+_RECV_HEAD = 16 << 10
 _INFORMATIONAL_LIMIT = 16
 _IDLE_SECONDS = 30.0
 _EYEBALLS_DELAY = 0.25
@@ -262,7 +264,7 @@ class _Connection:
         return response, Body(self, self._direct_length(request.method, response))
 
     async def _head(self) -> h11.Response:
-        buffer, informational = memoryview(bytearray(_RECV)), 0
+        buffer, informational = memoryview(bytearray(_RECV_HEAD)), 0
         while True:
             event = self.next_event()
             if isinstance(event, h11.Response):
