@@ -1,7 +1,8 @@
 """A real network that can be cut: two namespaces joined by a virtual cable (Linux, no privileges needed).
 
 The near one is for clients, the far one for servers; neither sees anything else.  What is done to the cable is done by
-the kernel, so that a client meets what it would meet with a real one: no carrier, no route, or nothing at all.
+the kernel, so that a client meets what it would meet with a real one: no carrier, no route, or nothing at all.  In
+place of the cable there can be a `Link`, which is as slow, as long and as bad as one wants.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from lab.link import Link
 from lab.nginx import Nginx
 from lab.process import HOST
 
@@ -39,10 +42,13 @@ class Cable:
 
     Args:
         names: `server.test` can be looked up, at a name server on the far side.
+        link: what joins them, if not a cable; it cannot be pulled.
     """
 
-    def __init__(self, *, names: bool = False) -> None:
+    def __init__(self, *, names: bool = False, link: Link | None = None) -> None:
         self._names = names
+        self.link = link
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._holder: subprocess.Popen[str] | None = None
         self.near = self.far = 0
 
@@ -50,9 +56,22 @@ class Cable:
         tools = [shutil.which(name) for name in ("unshare", "nsenter", "ip")]
         if sys.platform != "linux" or None in tools:
             raise CableError("unshare, nsenter and ip (util-linux, iproute2) are needed")
+        command = [
+            "unshare",
+            "--map-current-user",
+            "--keep-caps",
+            "--net",
+            "--mount",
+            sys.executable,
+            "-m",
+            "lab.cable",
+        ]
+        command += ["names"] * self._names
+        if self.link is not None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="lab-")
+            command += ["link", str(self.link.build(Path(self._scratch.name))), *self.link.arguments()]
         self._holder = subprocess.Popen(
-            ["unshare", "--map-current-user", "--keep-caps", "--net", "--mount", sys.executable, "-m", "lab.cable"]
-            + ["names"] * self._names,
+            command,
             cwd=Path(__file__).parents[1],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -70,6 +89,8 @@ class Cable:
         if self._holder is not None:
             with contextlib.suppress(OSError):
                 self._holder.communicate(timeout=10)  # it ends with its input
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
     def enter(self, pid: int) -> list[str]:
         """What to put before a command that shall run in the namespace of `near` or `far`."""
@@ -133,7 +154,7 @@ class Cable:
 
 
 class FarNginx(Nginx):
-    """nginx at the far end of a cable, with small buffers."""
+    """nginx at the far end of a cable, with small buffers; at that of a link, with the system's."""
 
     def __init__(self, cable: Cable, root: Path, **options: Any) -> None:
         super().__init__(root, **options)
@@ -151,7 +172,8 @@ class FarNginx(Nginx):
 
     def configuration(self) -> str:
         """The text of nginx.conf."""
-        return super().configuration().replace(f"{HOST}:{self.ports[0]};", f"{FAR}:{self.ports[0]} sndbuf=128k;")
+        buffers = " sndbuf=128k" if self.cable.link is None else ""
+        return super().configuration().replace(f"{HOST}:{self.ports[0]};", f"{FAR}:{self.ports[0]}{buffers};")
 
     def command(self) -> Sequence[str | Path]:
         """The server in the far namespace."""
@@ -171,24 +193,56 @@ def _listening(pid: int) -> list[int]:
 
 
 class _Holder:
-    """Keeps the namespaces, and the capabilities over them, and does what it is told."""
+    """Keeps the namespaces, and the capabilities over them, and does what it is told.
 
-    def __init__(self) -> None:
-        # Small, as the far side's: what lies in buffers is lost with its connection.
-        Path("/proc/sys/net/ipv4/tcp_rmem").write_text("4096 131072 262144")
+    Args:
+        link: the program that joins them, and its arguments; a cable joins them if there is none.
+    """
+
+    def __init__(self, link: Sequence[str] = ()) -> None:
         # It ends when its input does, and that is when this process ends.
         self._far = subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE)
         self._names: subprocess.Popen[bytes] | None = None
         own = Path("/proc/self/ns/net").readlink()
         while Path(f"/proc/{self._far.pid}/ns/net").readlink() == own:
             time.sleep(0.005)
+        self._link: subprocess.Popen[bytes] | None = None
+        if link:
+            self._emulate(link)
+        else:
+            self._lay()
         for line in (
-            f"near link add near type veth peer name far netns {self._far.pid}",
             f"near addr add {NEAR}/24 dev near",
             f"far addr add {FAR}/24 dev far",
             *(f"{side} link set {name} up" for side in ("near", "far") for name in ("lo", side)),
         ):
             self.do(line)
+        if link:
+            self._settle()
+
+    def _lay(self) -> None:
+        # Small, as the far side's: what lies in buffers is lost with its connection.
+        Path("/proc/sys/net/ipv4/tcp_rmem").write_text("4096 131072 262144")
+        self.do(f"near link add near type veth peer name far netns {self._far.pid}")
+
+    def _emulate(self, link: Sequence[str]) -> None:
+        program, *figures = link
+        # It ends with its input, too.
+        self._link = subprocess.Popen(
+            [program, str(os.getpid()), str(self._far.pid), *figures], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert self._link.stdout is not None
+        if not self._link.stdout.readline():
+            raise CableError("no emulated link: see what it says above")
+
+    def _settle(self) -> None:
+        """Have TCP behave as on most servers, and no run learn from the one before."""
+        for side, across in (("near", []), ("far", self._across())):
+            knob = "net.ipv4.tcp_no_metrics_save=1"
+            subprocess.run([*across, "sysctl", "-qw", knob], check=True)
+            # By route: outside of the first namespace the kernel keeps the choice to the one that the machine prefers.
+            self.do(f"{side} route change 10.77.0.0/24 dev {side} congctl cubic")
+            self.do(f"{side} link set {side} txqueuelen 10000")
 
     def resolve(self, directory: Path) -> None:
         """Have names looked up on the far side, and nowhere else."""
@@ -236,10 +290,8 @@ def _serve_names() -> None:
             server.sendto(head + query[12:end] + answer, client)
 
 
-def _hold(*, names: bool) -> None:
-    import tempfile
-
-    holder = _Holder()
+def _hold(*, names: bool, link: Sequence[str]) -> None:
+    holder = _Holder(link)
     try:
         with tempfile.TemporaryDirectory() as directory:
             if names:
@@ -256,4 +308,4 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["serve"]:
         _serve_names()
     else:
-        _hold(names="names" in sys.argv)
+        _hold(names="names" in sys.argv, link=sys.argv[sys.argv.index("link") + 1 :] if "link" in sys.argv else ())
