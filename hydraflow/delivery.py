@@ -198,9 +198,7 @@ async def to_reader(engine: Engine, order: Order, sink: StreamSink) -> FetchResu
     Raises:
         HydraError: see `errors`; the reader gets the same one.
     """
-    # Leases that fill the window between them: the reader never waits for the end of a long one.
-    largest = (sink.horizon() or 0) // engine.settings.width
-    result = await engine.run(replace(order, largest_lease=largest), sink)
+    result = await engine.run(replace(order, window=engine.settings.window), sink)
     return replace(result, outcome=Outcome.STREAMED)
 
 
@@ -214,12 +212,10 @@ async def to_both(
     Raises:
         HydraError: see `to_file`; the reader gets the same one.
     """
-    # Somebody waits for the first bytes: no lease so long that all others are done before.
-    largest = engine.settings.window // engine.settings.width
     error: BaseException | None = None
     try:
         result = await to_file(
-            engine, replace(order, largest_lease=largest), path, resume=resume, overwrite=overwrite, spool=spool
+            engine, replace(order, window=engine.settings.window), path, resume=resume, overwrite=overwrite, spool=spool
         )
         if result.outcome is Outcome.ALREADY_PRESENT:
             if spool.given:

@@ -61,7 +61,7 @@ class Order:
     size: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     on_progress: Callable[[Progress], None] | None = None
-    largest_lease: int | None = None
+    window: int | None = None
     mirrors: tuple[str, ...] = ()
     start: int = 0
     stop: int | None = None
@@ -260,7 +260,7 @@ class Job:
         self._routes = [Route(order.url, order.headers)]
         self._routes += [Route(url, order.headers if urls.origin(url) == home else {}) for url in order.mirrors]
         self._shown = urls.redact(order.url)
-        self._planner = Planner(LeasePolicy(), largest=order.largest_lease, start=order.start, stop=order.stop)
+        self._planner = Planner(LeasePolicy(), window=order.window, start=order.start, stop=order.stop)
         self._begun, self._begun_at = time.monotonic(), engine.clock.now()
         self._limiter = engine.limiter(order.url)
         self._transfer = Transfer(
@@ -402,7 +402,7 @@ class Job:
         try:
             async with self._engine.transport.open(route, ask) as response:
                 more = await self._more_claims(route, response.head)
-                await self._dispatch(events.HeadReceived(lease, response.head, time.time(), more))
+                await self._dispatch(events.HeadReceived(lease, response.head, time.time(), more, response.latency))
                 if not lease.dropped:
                     await self._receive(lease, ask, response)
         except TransportFailure as error:

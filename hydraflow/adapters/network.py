@@ -27,10 +27,12 @@ import httpx
 
 from hydraflow.core.retry import Failure, FailureKind
 
-__all__ = ["EXTENSION", "Body", "DirectTransport", "TransportFailure"]
+__all__ = ["EXTENSION", "LATENCY", "Body", "DirectTransport", "TransportFailure"]
 
 #: Key of a response's `extensions` that holds its `Body`.
 EXTENSION = "hydraflow.body"
+#: The same of the seconds from the request to the head.
+LATENCY = "hydraflow.latency"
 
 _HEAD_LIMIT = 64 << 10
 _RECV = 64 << 10
@@ -448,6 +450,7 @@ class DirectTransport(httpx.AsyncBaseTransport):
     async def _exchange(
         self, origin: tuple[str, str, int], connection: _Connection, request: httpx.Request
     ) -> httpx.Response:
+        asked = time.monotonic()
         try:
             response, body = await connection.exchange(request)
         except BaseException:
@@ -458,7 +461,11 @@ class DirectTransport(httpx.AsyncBaseTransport):
             response.status_code,
             headers=list(response.headers.raw_items()),
             stream=body,
-            extensions={"http_version": b"HTTP/" + response.http_version, EXTENSION: body},
+            extensions={
+                "http_version": b"HTTP/" + response.http_version,
+                EXTENSION: body,
+                LATENCY: time.monotonic() - asked,
+            },
         )
 
     def _take(self, origin: tuple[str, str, int]) -> _Connection | None:

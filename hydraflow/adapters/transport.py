@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import httpx
 
 from hydraflow import __version__
-from hydraflow.adapters.network import EXTENSION, Body, DirectTransport, TransportFailure
+from hydraflow.adapters.network import EXTENSION, LATENCY, Body, DirectTransport, TransportFailure
 from hydraflow.core import urls
 from hydraflow.core.responses import Ask
 from hydraflow.core.retry import Failure, FailureKind
@@ -41,6 +41,8 @@ class Response:
 
     def __init__(self, head: Head, response: httpx.Response) -> None:
         self.head = head
+        #: Seconds from the request to its answer, where that is known without what the connection took.
+        self.latency: float | None = response.extensions.get(LATENCY)
         body = response.extensions.get(EXTENSION)
         self._body: Body | _Chunks = body if isinstance(body, Body) else _Chunks(response)
 

@@ -50,12 +50,17 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class HeadReceived:
-    """The answer to a lease's request has begun. `wall` is Unix time; `claims` come from another question asked."""
+    """The answer to a lease's request has begun.
+
+    `wall` is Unix time; `claims` come from another question asked; `latency` is seconds from the request to the answer,
+    where that is known without what the connection took.
+    """
 
     lease: Lease
     head: Head
     wall: float
     claims: tuple[Claim, ...] = ()
+    latency: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

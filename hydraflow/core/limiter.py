@@ -39,14 +39,14 @@ from hydraflow.models import Bound, Decision
 
 __all__ = ["Limiter"]
 
-QUICK = 0.010  # seconds: where answers come sooner, stages cost nothing, and the opening begins with few
+QUICK = 0.005  # seconds: where answers come sooner, stages cost nothing, and the opening begins with few
 FEW = 2  # connections that cost the least CPU for a byte on a clean fast link
 START = 16  # where a stage is dear, the first one has so many at once: half of them first cost 4 % of the links 10 %
-PAYS = 0.12  # twice as many must bring so much more
+PAYS, PAYS_QUICK = 0.12, 0.25  # twice as many must bring so much more; on a quick link chance alone brings 15 %
 WELL = 0.8  # such a gain says that even more will pay: four times as many
 STILL = 0.95  # fewer must bring so much of what there was
 FELL = 0.8  # goodput below so much of what was judged is another link
-STAGE, STAGE_TRIPS = 0.1, 4  # seconds and answers' latencies that a stage of the opening lasts at least
+STAGE, STAGE_QUICK, STAGE_TRIPS = 0.1, 0.2, 8  # seconds, and latencies, that a stage of the opening lasts at least
 TRIAL, TRIAL_TRIPS = 0.5, 12  # the same of a later trial: goodput is judged over seconds
 HOLD, HOLD_MOST = 1.0, 60.0  # seconds before the next try to grow, doubling after one that brought nothing
 SHED, SHED_MOST = 10.0, 120.0  # the same for a try to shed, which costs more if it fails
@@ -187,6 +187,10 @@ class Limiter:
         """Nothing can be faster than it is: the user's own limit is reached."""
         return self._throttle is not None and self._throttle.binds(now)
 
+    @property
+    def _quick(self) -> bool:
+        return self._latency <= QUICK
+
     def _more(self, now: float) -> bool:
         """There is use for another place."""
         return bool(self._waiting(now)) and not self.throttled(now)
@@ -200,7 +204,7 @@ class Limiter:
         self._latency = min(self._latency, now - (now if since is None else since))
         if self._state is _State.UNKNOWN:
             self._before, self._shed_at = (1, 0.0), now + self._shed
-            start = START if self._latency > QUICK else FEW
+            start = FEW if self._quick else START
             if self._calm_until is not None or self._throttle is not None:
                 start = self._half
             self._enter(_State.OPENING, now, start, "the server answers")
@@ -298,9 +302,10 @@ class Limiter:
 
     def _judge(self, now: float, age: float) -> None:
         """Decide, if the places have been taken for long enough: for `age` seconds."""
+        stage = max(STAGE_QUICK if self._quick else STAGE, STAGE_TRIPS * self._latency)
         trial = max(TRIAL, TRIAL_TRIPS * self._latency)
-        if self._state is _State.OPENING and age >= max(STAGE, STAGE_TRIPS * self._latency):
-            self._judge_growth(now, age - 2 * self._latency)
+        if self._state is _State.OPENING and age >= stage:
+            self._judge_growth(now, age / 2)
         elif self._state is _State.STANDING and age >= max(TRIAL, 8 * self._latency):
             self._stand(now, max(TRIAL, 8 * self._latency))
         elif self._state is _State.GROWING and age >= trial:
@@ -324,7 +329,7 @@ class Limiter:
         more = self.limit / places - 1
         gain = goodput / before - 1 if before else more
         reason = f"{self.limit} bring {gain:+.0%} over {places}" if before else "nothing to compare with yet"
-        if gain < PAYS * min(more, 1.0):
+        if gain < (PAYS_QUICK if self._quick else PAYS) * min(more, 1.0):
             self._grow_at, self._shed_at = now + self._hold, max(self._shed_at, now + self._hold)
             self._hold, self._factor = min(HOLD_MOST, 2 * self._hold), min(8, 2 * self._factor)
             self._enter(_State.STANDING, now, places, reason)

@@ -113,18 +113,17 @@ class Planner:
 
     Args:
         policy: sizes of leases.
-        largest: overrides the policy's largest lease (a stream's window bounds it).
+        window: memory of a stream, in bytes: all leases together fill it once, so that its reader never waits long.
         start: first byte that is wanted.
         stop: offset behind the last byte that is wanted; None for the end of the file.
     """
 
     def __init__(
-        self, policy: LeasePolicy, *, largest: int | None = None, start: int = 0, stop: int | None = None
+        self, policy: LeasePolicy, *, window: int | None = None, start: int = 0, stop: int | None = None
     ) -> None:
         self._start, self._stop = start, stop
         self._policy = policy
-        self._largest = max(policy.smallest, min(policy.largest, largest or policy.largest))
-        self._streams = largest is not None
+        self._window = window
         self._rate = self._latency = self._quickest = 0.0
         self._hedged = 0
         self.active: list[Lease] = []
@@ -175,7 +174,7 @@ class Planner:
     def probe(self, now: float, *, whole: bool) -> Lease:
         """The first lease: the head of the file while nothing is known, or the first gap of a resumed one."""
         if self.size is not None:
-            lease = self._cut(now, self._policy.first)
+            lease = self._cut(now, min(self._policy.first, self._longest(1)))
             assert lease is not None, "a complete file needs no probe"
             return lease
         stop = self._start + self._policy.first
@@ -199,6 +198,7 @@ class Planner:
         length = max(min(self._policy.smallest, self._wanted()), min(max(self._wanted(), worth), max(share, worth)))
         if pace is not None:
             length = min(length, max(self._policy.smallest, int(pace * self._policy.seconds)))
+        length = min(length, self._longest(workers))
         return self._take_over(now, horizon) or self._cut(now, length, horizon) or self._split(now, horizon)
 
     def wants(self, horizon: int | None = None) -> bool:
@@ -246,15 +246,20 @@ class Planner:
 
     def _wanted(self) -> int:
         policy = self._policy
-        if self._streams:  # somebody waits for the first of them
+        if self._window is not None:  # somebody waits for the first of them
             return max(policy.smallest // 4, int(self._rate * policy.seconds / 4))
         return max(policy.first, int(self._rate * policy.seconds) if self._rate else 2 * policy.first)
+
+    def _longest(self, workers: int) -> int:
+        policy = self._policy
+        if self._window is None:
+            return policy.largest
+        return max(policy.smallest, min(policy.largest, self._window // workers))
 
     def _cut(self, now: float, length: int, horizon: int | None = None) -> Lease | None:
         gap = next(iter(self._missing), None)
         if gap is None or not self.wants(horizon):
             return None
-        length = min(length, self._largest)
         # A last piece too small to be worth a request of its own goes along.
         stop = gap.stop if len(gap) < length + min(length, self._policy.smallest) // 2 else gap.start + length
         self._missing.subtract(gap.start, stop)
@@ -283,7 +288,7 @@ class Planner:
     def _take_over(self, now: float, horizon: int | None) -> Lease | None:
         """In streams, part of the lease that the reader waits for, if that is late: it goes before what lies ahead."""
         typical = self._typical(now)
-        if not (self._streams and self.active and typical):
+        if not (self._window is not None and self.active and typical):
             return None
         front = min(self.active, key=lambda lease: lease.position)
         pace = self._pace(front, now)
@@ -327,7 +332,7 @@ class Planner:
             theirs = source is None or lease.source == source
             if theirs and lease.remaining is not None and (horizon is None or lease.position < horizon):
                 pace = self._pace(lease, now)
-                if pace is None and self._streams:
+                if pace is None and self._window is not None:
                     continue  # its connection is not closed on suspicion
                 eta = lease.remaining / max(typical if pace is None else pace, 1.0)
                 if eta > latest:

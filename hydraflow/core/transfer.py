@@ -340,9 +340,8 @@ class Transfer:
 
     def _welcome(self, event: HeadReceived, resource: Resource, now: float, *, empty: bool) -> list[Command]:
         lease, known, source = event.lease, self._identity, self._of(event.lease)
-        source.limiter.succeeded(now, lease.since)
+        self._answers(event, source, now)
         self._answered = True
-        lease.answered = now
         if known is not None and source is not self.sources[0]:
             evidence = sources.compare(known.size, known.validator, known.claims, None, resource)
             objection = self._objection(evidence, resource, self._believe(known.claims, known.size), _vouched(known))
@@ -411,11 +410,15 @@ class Transfer:
             case Changed(now=what):
                 return self._changed(event.lease, what, now)
             case None:  # pragma: no branch - the last of four
-                source.limiter.succeeded(now, event.lease.since)
-                event.lease.answered = now
+                self._answers(event, source, now)
                 self._doubts = 0
                 self._shorten(event)
                 return []
+
+    def _answers(self, event: HeadReceived, source: Source, now: float) -> None:
+        """It answers as it was asked."""
+        event.lease.answered = now
+        source.limiter.succeeded(now, event.lease.since if event.latency is None else now - event.latency)
 
     # ── other sources ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -451,8 +454,7 @@ class Transfer:
                 if objection:
                     return self._set_aside(source, objection, now)
         source.resource, source.standing = resource, Standing.ADMITTED
-        source.limiter.succeeded(now, event.lease.since)
-        event.lease.answered = now
+        self._answers(event, source, now)
         self._shorten(event)
         return []
 

@@ -149,7 +149,7 @@ def test_who_gives_its_last_place_back_does_not_wait():
 # The opening.
 
 
-@pytest.mark.parametrize(("latency", "limit"), [(0.0, FEW), (0.01, FEW), (0.011, START), (1.0, START)])
+@pytest.mark.parametrize(("latency", "limit"), [(0.0, FEW), (0.005, FEW), (0.006, START), (1.0, START)])
 def test_where_round_trips_are_dear_the_opening_is_bold(latency, limit):
     assert answered(128, latency).limit == limit
 

@@ -178,13 +178,13 @@ def test_a_lease_without_a_byte_says_nothing_of_the_rate():
 
 
 @pytest.mark.parametrize(
-    ("largest", "rate", "length"),
-    [(50, None, 2), (50, 0.1, 2), (50, 4.0, 4), (50, 40.0, 40), (50, 1000.0, 50), (3, 1000.0, 10)],
+    ("window", "rate", "length"),
+    [(100, None, 2), (100, 0.1, 2), (100, 4.0, 4), (100, 40.0, 40), (100, 1000.0, 50), (6, 1000.0, 10)],
 )
-def test_in_a_stream_leases_are_short_and_bounded_by_the_window(largest, rate, length):
-    plan = planner(100_000, largest=largest)
+def test_in_a_stream_leases_are_short_and_fill_the_window_together(window, rate, length):
+    plan = planner(100_000, window=window)
     plan._rate = rate or 0.0
-    assert plan.next(0.0, 1).remaining == length
+    assert plan.next(0.0, 2).remaining == length
 
 
 @pytest.mark.parametrize(("latency", "length"), [(0.0, 40), (1.0, 75), (10.0, 100)])
@@ -365,7 +365,7 @@ def test_a_young_lease_is_as_fast_as_it_was_last():
 def streamed(*leases: tuple[int, int], rate: float = 5.0, size: int = 1000) -> Planner:
     """The same as `busy`, for a stream, with bytes left that nobody has been asked for."""
     plan = busy(rate, *leases)
-    plan._streams = True
+    plan._window = 100_000
     plan._missing.add(200, size)
     plan.size = size
     return plan
@@ -401,7 +401,7 @@ def test_the_first_lease_is_left_alone(change):
 
 def test_a_file_goes_ahead_first():
     plan = streamed((1, 100), (50, 100))
-    plan._streams = False
+    plan._window = None
     assert plan.next(10.0, 4).start == 200
 
 
@@ -410,7 +410,7 @@ def test_in_a_stream_no_connection_is_closed_on_suspicion():
     plan = busy(10.0, (40, 100), (0, 1000), size=1100)
     plan.active[1].answered = 9.9
     assert plan.latest(10.0) is plan.active[1]
-    plan._streams = True
+    plan._window = 100_000
     assert plan.latest(10.0) is plan.active[0]
 
 

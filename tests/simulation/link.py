@@ -135,6 +135,7 @@ class Connection:
         "idle_at",
         "job",
         "knee",
+        "latency",
         "lease",
         "lost_at",
         "silent_at",
@@ -146,6 +147,7 @@ class Connection:
         self.best = self.base = self.knee = self.since = 0.0
         self.cap, self.idle_at, self.silent_at = cap, now, silent_at
         self.due = math.inf  # when the answer to its request comes
+        self.latency = 0.0
         self.state = "idle"
         self.lease: Lease | None = None
         self.ask: Ask | None = None
@@ -182,8 +184,7 @@ class Job:
         self.world, self.size = world, size
         scenario = world.scenario
         self.window = None if scenario.reader is None else Window(scenario.window)
-        largest = None if self.window is None else scenario.window // scenario.ceiling
-        self.planner = Planner(LeasePolicy(), largest=largest)
+        self.planner = Planner(LeasePolicy(), window=None if self.window is None else scenario.window)
         self.transfer = Transfer(
             Terms(URL, None, None, scenario.ceiling, PATIENCE),
             self.planner,
@@ -312,7 +313,7 @@ class Link:
             wait = (1 + self.scenario.tls) * rtt
         think = self.rng.expovariate(1 / self.scenario.think) if self.scenario.think else 0.0
         connection.job, connection.lease, connection.ask = job, lease, ask
-        connection.due, connection.state = self.now + wait + rtt + think, "asked"
+        connection.due, connection.state, connection.latency = self.now + wait + rtt + think, "asked", rtt + think
         self.busy.append(connection)
         self.result.requests += 1
         self.sent.append((self.now, len(self.busy)))
@@ -367,7 +368,7 @@ class Link:
         ask = connection.ask
         stop = min(ask.stop, job.size)
         fields = (("content-range", f"bytes {ask.start}-{stop - 1}/{job.size}"), ("etag", '"1"'))
-        job.dispatch(events.HeadReceived(lease, Head(206, fields, URL), 0.0))
+        job.dispatch(events.HeadReceived(lease, Head(206, fields, URL), 0.0, latency=connection.latency))
 
     def _in_pace(self) -> bool:
         pace = self.scenario.pace

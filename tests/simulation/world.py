@@ -160,7 +160,7 @@ class Job:
         self._life += 1
         self._blocked, self._proved, self._wake_at = [], False, None
         horizon = self.output.horizon()
-        self.planner = Planner(LEASES, largest=None if horizon is None else horizon // world.threads)
+        self.planner = Planner(LEASES, window=horizon)
         self.transfer = Transfer(
             Terms(URL, self.claim, self.size, world.threads, PATIENCE),
             self.planner,
