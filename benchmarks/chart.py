@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from benchmarks.results import Result, Spread
-from benchmarks.suites import SUITES, Mode
+from benchmarks.suites import SUITES
 
 __all__ = ["draw", "write"]
 
@@ -58,7 +58,7 @@ class _Panel:
 
 
 def draw(results: Sequence[Result]) -> str:
-    """The picture's text. Panels of the same unit have the same scale."""
+    """The picture's text. Panels of processor time have one scale."""
     panels = [_panel(result) for result in results]
     rows = [panels[start : start + _COLUMNS] for start in range(0, len(panels), _COLUMNS)]
     height = sum(max(panel.height for panel in row) for row in rows) + _ROW
@@ -70,7 +70,9 @@ def draw(results: Sequence[Result]) -> str:
     top = 0
     for row in rows:
         for column, panel in enumerate(row):
-            most = max(other.most for other in panels if other.unit == panel.unit)
+            # What costs the same everywhere has one scale; how long it takes depends on the work.
+            alike = [other for other in panels if other.unit == panel.unit != "seconds"]
+            most = max(other.most for other in alike or [panel])
             group = ET.SubElement(root, "g", transform=f"translate({column * _PANEL} {top})")
             _draw_panel(group, panel, most)
         top += max(panel.height for panel in row)
@@ -88,8 +90,8 @@ def write(path: Path, results: Sequence[Result]) -> None:
 def _panel(result: Result) -> _Panel:
     suite = SUITES[result.suite]
     # Many small files are about waiting; gigabytes are about work.
-    many = suite.mode is Mode.MANY
-    return _Panel(suite.title, "seconds" if many else "CPU seconds per GB", list(_bars(result, many=many)))
+    waits = suite.mode.waits
+    return _Panel(suite.title, "seconds" if waits else "CPU seconds per GB", list(_bars(result, many=waits)))
 
 
 def _bars(result: Result, *, many: bool) -> Iterator[_Bar]:

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -66,6 +66,7 @@ def all_clients(names: Iterable[str] = ()) -> list[Client]:
         "hydraflow": hydraflow,
         "hydraflow-sha256": functools.partial(hydraflow, "hydraflow-sha256", verify=True),
         "hydraflow-t16": _hydraflow_t16,
+        "hydraflow-aggressive": _hydraflow_aggressive,
     }
     chosen = list(names) or list(makers)
     if unknown := sorted(set(chosen) - makers.keys()):
@@ -98,6 +99,7 @@ def hydraflow(name: str = "hydraflow", *, tree: Path = ROOT, verify: bool = Fals
             Mode.FILE: lambda job: [*call, "-o", ".", *urls(job)],
             Mode.STREAM: lambda job: [*call, "--stream", *urls(job)],
             Mode.MANY: lambda job: [*call, "-o", ".", *urls(job)],
+            **({} if verify else {Mode.FAR: lambda job: [*call, "-o", ".", *urls(job)]}),
         },
         version=revision(tree),
         environment={"PYTHONPATH": str(tree)},
@@ -106,14 +108,17 @@ def hydraflow(name: str = "hydraflow", *, tree: Path = ROOT, verify: bool = Fals
 
 def _hydraflow_t16() -> Client:
     """As many connections as the peers are told to use for many files."""
-    default = hydraflow("hydraflow-t16")
-    many = default.commands[Mode.MANY]
-    return Client(
-        default.name,
-        {Mode.MANY: lambda job: [*many(job), "-t", _MANY]},
-        version=default.version,
-        environment=default.environment,
-    )
+    return _with(hydraflow("hydraflow-t16"), Mode.MANY, "-t", _MANY)
+
+
+def _hydraflow_aggressive() -> Client:
+    return _with(hydraflow("hydraflow-aggressive"), Mode.FAR, "--aggressive")
+
+
+def _with(client: Client, mode: Mode, *options: str) -> Client:
+    """The same for one kind of work only, with more options."""
+    call = client.commands[mode]
+    return replace(client, commands={mode: lambda job: [*call(job), *options]})
 
 
 def revision(tree: Path) -> str:
@@ -162,8 +167,12 @@ def _aria2() -> Client:
             options = ("--no-conf", "--quiet", "--file-allocation=none", f"--ca-certificate={job.authority}")
             return [aria2c, *options, *more]
 
+        def split(job: Job) -> list[str]:
+            return call(job, "-x16", "-s16", "-k1M", *job.urls)
+
         return {
-            Mode.FILE: lambda job: call(job, "-x16", "-s16", "-k1M", *job.urls),
+            Mode.FILE: split,
+            Mode.FAR: split,
             Mode.MANY: lambda job: call(job, f"-j{_MANY}", "-i", str(job.listing)),
         }
 
@@ -172,7 +181,10 @@ def _aria2() -> Client:
 
 def _axel() -> Client:
     def commands(axel: str) -> Commands:
-        return {Mode.FILE: lambda job: [axel, "--quiet", "--insecure", "--num-connections=16", *job.urls]}
+        def call(job: Job) -> list[str]:
+            return [axel, "--quiet", "--insecure", "--num-connections=16", *job.urls]
+
+        return {Mode.FILE: call, Mode.FAR: call}
 
     return _program("axel", "axel", commands)("axel")
 
@@ -194,6 +206,7 @@ def _hydrastream() -> Client:
         Mode.FILE: lambda job: [*call, "--threads", "8", "--output", ".", *job.urls],
         Mode.STREAM: lambda job: [*call, "--threads", "8", "--stream", *job.urls],
         Mode.MANY: lambda job: [*call, "--threads", _MANY, "--output", ".", *job.urls],
+        Mode.FAR: lambda job: [*call, "--threads", "16", "--output", ".", *job.urls],
     }
     python = str(_HYDRASTREAM / "bin" / "python")
     try:

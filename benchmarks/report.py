@@ -22,18 +22,25 @@ time of all processes of the client, the reader of its pipe included. Only runs 
 _INCAPABLE = {
     Mode.STREAM: ["- aria2 and axel cannot write to standard output"],
     Mode.MANY: ["- axel takes one file at a time"],
+    Mode.FAR: ["- curl and httpx have no place here: one connection, or a fixed eight"],
 }
 
 
 def table(result: Result) -> str:
     """One suite: its table, who is missing, and the circumstances."""
     suite = SUITES[result.suite]
-    many = suite.mode is Mode.MANY
+    many, far = suite.mode is Mode.MANY, suite.mode is Mode.FAR
     base = [name for name in result.baselines if name in result.versions]
-    heads = ["client", "CPU s" if many else "CPU s/GB", *(f"CPU × {name}" for name in base)]
-    heads += ["wall s", *(f"wall × {name}" for name in base), "peak MB", "right"]
+    wall = ["wall s", *(f"wall × {name}" for name in base)]
+    if far:
+        heads = ["client", *wall, "MB/s", "requests", "refused", "CPU s/GB", "peak MB", "right"]
+    else:
+        heads = ["client", "CPU s" if many else "CPU s/GB", *(f"CPU × {name}" for name in base), *wall]
+        heads += ["peak MB", "right"]
     rows = [heads, [":--", *["--:"] * (len(heads) - 1)]]
-    rows += [_row(name, result.summary(name), base, many=many) for name in result.versions]
+    for name in result.versions:
+        summary = result.summary(name)
+        rows.append(_far_row(name, summary, base, result.size) if far else _row(name, summary, base, many=many))
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([f"## {result.suite}: {suite.title}", "", *lines, "", *_notes(result), ""])
 
@@ -60,6 +67,20 @@ def _row(name: str, summary: Summary, base: Sequence[str], *, many: bool) -> lis
         *(_spread(summary.cpu_ratio.get(each)) for each in base),
         _spread(summary.wall),
         *(_spread(summary.wall_ratio.get(each)) for each in base),
+        f"{summary.peak / 1e6:.0f}" if summary.peak else "–",
+        _right(summary),
+    ]
+
+
+def _far_row(name: str, summary: Summary, base: Sequence[str], size: int) -> list[str]:
+    return [
+        name,
+        _spread(summary.wall),
+        *(_spread(summary.wall_ratio.get(each)) for each in base),
+        f"{size / 1e6 / summary.wall.median:.0f}" if summary.wall else "–",
+        f"{summary.requests:.0f}",
+        f"{summary.refused:.1%}",
+        _spread(summary.cpu_per_gb),
         f"{summary.peak / 1e6:.0f}" if summary.peak else "–",
         _right(summary),
     ]

@@ -26,7 +26,8 @@ PROOF = 0  # the round that is not counted
 class Run:
     """One client, once. Times in seconds, `peak` in bytes; `outcome` is `OK` or says what was wrong.
 
-    Round 0 proves what a stream delivers, and is not counted.
+    Round 0 proves what a stream delivers, and is not counted.  Behind a link, `requests` are all that the server
+    answered, and `refused` those with 429 or 503.
     """
 
     client: str
@@ -36,6 +37,8 @@ class Run:
     system: float
     peak: int
     outcome: str
+    requests: int = 0
+    refused: int = 0
 
     @property
     def cpu(self) -> float:
@@ -83,6 +86,8 @@ class Summary:
         right: runs that count.
         runs: how many were tried, the proof apart.
         failures: what was wrong, and how often.
+        requests: of a run, on average.
+        refused: share of them.
     """
 
     cpu: Spread | None
@@ -94,6 +99,8 @@ class Summary:
     right: int
     runs: int
     failures: dict[str, int]
+    requests: float = 0.0
+    refused: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +151,8 @@ class Result:
             right=len(good),
             runs=sum(run.round != PROOF for run in mine),
             failures=dict(Counter(run.outcome for run in mine if run.outcome != OK)),
+            requests=sum(run.requests for run in good) / max(1, len(good)),
+            refused=sum(run.refused for run in good) / max(1, sum(run.requests for run in good)),
         )
 
     def _ratios(self, runs: Sequence[Run], figure: Callable[[Run], float]) -> dict[str, Spread]:

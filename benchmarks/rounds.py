@@ -25,6 +25,7 @@ __all__ = ["BUSY", "in_turn", "run"]
 BUSY = 0.1  # share of the cores' time in others' hands from which figures are not to be trusted
 _MEASURE = Path(__file__).with_name("measure.py")
 _BLOCK = 1 << 20
+_REFUSED = (429, 503)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,13 @@ class _Bench:
         shutil.rmtree(self.output, ignore_errors=True)
         self.output.mkdir()
         self.log.write_bytes(b"")
+        before = len(self.site.answers())
         took = _measured(self._task(client, proof=number == PROOF), self.output, self._environment(client))
         outcome = self._outcome(took, proof=number == PROOF)
-        run = Run(client.name, number, took["wall"], took["user"], took["system"], took["peak"], outcome)
+        times = took["wall"], took["user"], took["system"]
+        answers = [line.status for line in self.site.answers()[before:]]
+        refused = sum(status in _REFUSED for status in answers)
+        run = Run(client.name, number, *times, took["peak"], outcome, len(answers), refused)
         self._tell(run)
         shutil.rmtree(self.output)
         return run
@@ -62,7 +67,7 @@ class _Bench:
         if self.suite.mode is Mode.STREAM:
             reader = [_program("sha256sum" if proof else "cat")]
         return {
-            "client": list(client.commands[self.suite.mode](self.job)),
+            "client": [*self.job.inside, *client.commands[self.suite.mode](self.job)],
             "reader": reader,
             "output": str(self.output / "digest") if proof else None,
             "log": str(self.log),
@@ -96,7 +101,8 @@ class _Bench:
     def _tell(self, run: Run) -> None:
         self.say(
             f"  {run.round or 'proof':>5}  {run.client:<18}{run.wall:>8.2f} s  {run.cpu:>7.2f} s CPU"
-            f"  {run.cpu * GB / self.job.size:>8.2f} s/GB  {run.peak / 1e6:>6.0f} MB  {run.outcome}"
+            f"  {run.cpu * GB / self.job.size:>8.2f} s/GB  {run.peak / 1e6:>6.0f} MB"
+            f"  {f'{run.refused} of {run.requests} refused  ' if run.requests else ''}{run.outcome}"
         )
         if run.outcome != OK:
             lines = self.log.read_text(errors="replace").strip().splitlines()
@@ -131,15 +137,16 @@ def run(
     say(f"{suite.name}: {suite.title}")
     for name, reason in missing.items():
         say(f"  missing: {name}, {reason}")
-    bench = _Bench(suite, site.job(suite), site, timeout, say)
     date = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     noted: list[Round] = []
-    runs = tuple(_rounds(bench, present, rounds, noted))
+    with site.job(suite) as job:
+        bench = _Bench(suite, job, site, timeout, say)
+        runs = tuple(_rounds(bench, present, rounds, noted))
     return Result(
         suite=suite.name,
         date=date,
-        size=bench.job.size,
-        files=len(bench.job.urls),
+        size=job.size,
+        files=len(job.urls),
         machine={**machine.facts(), "data": "in memory" if site.in_memory else "on disk"},
         baselines=tuple(baselines),
         versions={client.name: client.version for client in present},

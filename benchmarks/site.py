@@ -6,17 +6,18 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import BenchmarkError, machine
-from benchmarks.suites import MANY_FILES, MANY_SIZE, ROUND_TRIP, Job, Mode, Suite
+from benchmarks.suites import MANY_FILES, MANY_SIZE, ROUND_TRIP, Far, Job, Mode, Suite
 from lab import certificates
+from lab.cable import Cable, CableError, FarNginx
 from lab.data import random_file
 from lab.latency import Latency
-from lab.nginx import Nginx
+from lab.nginx import LogLine, Nginx
 
 __all__ = ["Site", "serving"]
 
@@ -40,14 +41,41 @@ class Site:
     nginx: Nginx
     latency: Latency
     _sums: dict[Path, str] = field(default_factory=dict)
+    #: Answers of the server behind a link so far.
+    answers: Callable[[], list[LogLine]] = list
 
     @property
     def in_memory(self) -> bool:
         """No disk has a part in the figures."""
         return self.directory.is_relative_to(_MEMORY)
 
-    def job(self, suite: Suite) -> Job:
-        """The work of a suite; its files are made when they are first asked for."""
+    @contextmanager
+    def job(self, suite: Suite) -> Iterator[Job]:
+        """The work of a suite; its files are made when they are first asked for.
+
+        Raises:
+            BenchmarkError: no link can be emulated here.
+        """
+        if suite.far is None:
+            yield self._near(suite)
+            return
+        path = self._www / f"{suite.name}.bin"
+        digest = self._file(path, suite.far.size, 0)
+        with self._behind(suite.far) as (nginx, inside):
+            url = f"{nginx.url}/{path.name}"
+            self.answers = lambda: nginx.access_log
+            yield Job((url,), (path,), (digest,), self._listing(suite, (url,)), self.authority, inside)
+            self.answers = list
+
+    @contextmanager
+    def _behind(self, far: Far) -> Iterator[tuple[Nginx, tuple[str, ...]]]:
+        try:
+            with Cable(link=far.link) as cable, FarNginx(cable, self._www, **far.nginx) as nginx:
+                yield nginx, tuple(cable.enter(cable.near))
+        except CableError as error:
+            raise BenchmarkError(str(error)) from error
+
+    def _near(self, suite: Suite) -> Job:
         if suite.mode is Mode.MANY:
             base = self.latency.url
             paths = [self._www / f"f{number:03d}.bin" for number in range(MANY_FILES)]
@@ -57,9 +85,12 @@ class Site:
             paths, sizes = [self._www / "large.bin"], [self.size]
         sums = [self._file(path, size, seed) for seed, (path, size) in enumerate(zip(paths, sizes, strict=True))]
         urls = tuple(f"{base}/{path.name}" for path in paths)
+        return Job(urls, tuple(paths), tuple(sums), self._listing(suite, urls), self.authority)
+
+    def _listing(self, suite: Suite, urls: Sequence[str]) -> Path:
         listing = self.directory / f"{suite.name}.txt"
         listing.write_text("".join(f"{url}\n" for url in urls))
-        return Job(urls, tuple(paths), tuple(sums), listing, self.authority)
+        return listing
 
     @property
     def _www(self) -> Path:

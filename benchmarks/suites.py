@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-__all__ = ["GB", "MANY_FILES", "MANY_SIZE", "ROUND_TRIP", "SUITES", "Job", "Mode", "Suite"]
+from lab.link import Link
+
+__all__ = ["GB", "MANY_FILES", "MANY_SIZE", "ROUND_TRIP", "SUITES", "Far", "Job", "Mode", "Suite"]
 
 GB = 1_000_000_000
 MANY_FILES = 200
@@ -20,6 +24,21 @@ class Mode(enum.StrEnum):
     FILE = "file"
     STREAM = "stream"
     MANY = "many"
+    FAR = "far"  # a file, over a link whose time it is that counts
+
+    @property
+    def waits(self) -> bool:
+        """It is about seconds, not about processor time."""
+        return self in (Mode.MANY, Mode.FAR)
+
+
+@dataclass(frozen=True, slots=True)
+class Far:
+    """A server behind an emulated link: bytes of its one file, and options of nginx."""
+
+    link: Link
+    size: int
+    nginx: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +49,7 @@ class Suite:
     title: str
     mode: Mode
     tls: bool = False
+    far: Far | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +62,7 @@ class Job:
         sha256: of each, in hexadecimal.
         listing: a file with one URL on a line.
         authority: a PEM file; the variable SSL_CERT_FILE names it too.
+        inside: what to put before a client's command, so that it is where it can see the server.
     """
 
     urls: tuple[str, ...]
@@ -49,6 +70,7 @@ class Job:
     sha256: tuple[str, ...]
     listing: Path
     authority: Path
+    inside: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -61,6 +83,14 @@ class Job:
         return tuple(f"{url}#sha256={digest}" for url, digest in zip(self.urls, self.sha256, strict=True))
 
 
+_LINK = Link(rate=1e9, round_trip=0.02)
+_FIVE = {"limit_rate": "5m"}
+_ONE_IN_TEN = {
+    "http_directives": "map $connection $pace { ~3$ 500k; default 5m; }",
+    "server_directives": "limit_rate $pace;",
+}
+_MIB = 1 << 20
+
 SUITES = {
     suite.name: suite
     for suite in (
@@ -69,5 +99,22 @@ SUITES = {
         Suite("stream-plain", "One stream to cat, HTTP", Mode.STREAM),
         Suite("stream-tls", "One stream to cat, HTTPS", Mode.STREAM, tls=True),
         Suite("small", f"{MANY_FILES} files of {MANY_SIZE // 1000} KB, {ROUND_TRIP * 1000:.0f} ms away", Mode.MANY),
+        Suite(
+            "link-lossy",
+            "1 Gbit/s, 80 ms, 0.1 % loss",
+            Mode.FAR,
+            far=Far(Link(rate=1e9, round_trip=0.08, loss=0.001), 1024 * _MIB),
+        ),
+        Suite("link-capped", "5 MB/s for each connection", Mode.FAR, far=Far(_LINK, 256 * _MIB, _FIVE)),
+        *(
+            Suite(
+                f"link-{status}",
+                f"4 connections, or {status}",
+                Mode.FAR,
+                far=Far(_LINK, 64 * _MIB, {**_FIVE, "limit_conn": 4, "limit_status": status}),
+            )
+            for status in (503, 429)
+        ),
+        Suite("link-stragglers", "one in ten is ten times slower", Mode.FAR, far=Far(_LINK, 256 * _MIB, _ONE_IN_TEN)),
     )
 }

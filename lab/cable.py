@@ -95,7 +95,8 @@ class Cable:
     def enter(self, pid: int) -> list[str]:
         """What to put before a command that shall run in the namespace of `near` or `far`."""
         nsenter = shutil.which("nsenter") or "nsenter"
-        return [nsenter, f"--target={pid}", "--user", "--mount", "--net", "--preserve-credentials"]
+        spaces = ["--user", "--net", *["--mount"] * self._names]  # with --mount, the working directory is another
+        return [nsenter, f"--target={pid}", *spaces, "--preserve-credentials"]
 
     def pull(self) -> None:
         """Pull the cable out: both ends lose their carrier."""
