@@ -272,12 +272,10 @@ class FifoWriter:
 
 
 def _make_fifo(path: Path) -> bool:
-    """True if the pipe was made, False if it was there."""
+    """True if the pipe was made, False if something was there."""
     try:
         os.mkfifo(path, 0o600)
     except FileExistsError:
-        if not stat.S_ISFIFO(os.lstat(path).st_mode):
-            raise SinkError(f"{path} exists and is not a named pipe") from None
         return False
     return True
 
@@ -285,7 +283,7 @@ def _make_fifo(path: Path) -> bool:
 def _check_fifo(path: Path, facts: os.stat_result) -> None:
     """What was opened is a pipe, and in a directory like /tmp nobody else has laid it there to listen."""
     if not stat.S_ISFIFO(facts.st_mode):
-        raise SinkError(f"{path} is not a named pipe")
+        raise SinkError(f"{path} exists and is not a named pipe")
     everyones = path.parent.stat().st_mode & stat.S_ISVTX
     if everyones and facts.st_uid != os.geteuid():
         raise SinkError(f"the named pipe {path} belongs to another user", hint="Choose a directory of your own.")

@@ -125,6 +125,18 @@ def test_a_wrong_digest(origin, url, settings, directory):
     assert left(directory) == []
 
 
+def test_the_end_is_held_back_until_it_is_verified(tmp_path):
+    (tmp_path / "x").write_bytes(DATA)
+    spool, got = Spool(), 0
+    spool.open(os.open(tmp_path / "x", os.O_RDONLY), len(DATA))
+    spool.allow(len(DATA))
+    while view := spool.take(MIB, 0):
+        got += len(view)
+        spool.release(len(view))
+    spool.leave()
+    assert got == len(DATA) - HOLD_BACK
+
+
 def test_a_slow_reader_does_not_hold_up_the_file(origin, url, settings, directory):
     with stream(url, spool=directory / "x.bin", settings=replace(settings, buffer=1_000_000)) as opened:
         assert opened.read(1000) == DATA[:1000]

@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from hydraflow import api, errors
+from hydraflow.adapters import network
 from hydraflow.settings import load
 from tests.faults.origin import Origin
 
@@ -163,8 +164,10 @@ def test_unusable_certificate_file_is_a_configuration_error(secure, tmp_path) ->
         read(secure[0].add("/x", DATA), ca_file=tmp_path / "ca.pem")
 
 
-def test_a_cut_tls_connection_is_not_an_end(authority, tmp_path) -> None:
+@pytest.mark.parametrize("decryption", [network.decryption, lambda sock: sock.read])
+def test_a_cut_tls_connection_is_not_an_end(authority, tmp_path, monkeypatch, decryption) -> None:
     """A body that ends with the connection, cut without TLS's own end: a truncation attack looks like that."""
+    monkeypatch.setattr(network, "decryption", decryption)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
