@@ -138,16 +138,17 @@ class Engine:
 
     async def _tend(self) -> None:
         """Let the transfers look at the clock, and those that wait for a place whether one is free."""
-        due = time.monotonic() + _TICK
+        loop = asyncio.get_running_loop()
+        due = loop.time() + _TICK
         while self._jobs:
-            with suppress(TimeoutError):
-                # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the event.
-                async with asyncio.timeout(max(0.0, due - time.monotonic())):
-                    await self._freed.wait()
+            # No timeout: its exception, twenty times a second for days, would be work for the collector of garbage.
+            alarm = loop.call_at(due, self._freed.set)
+            await self._freed.wait()
+            alarm.cancel()
             self._freed.clear()
-            all_of_them = time.monotonic() >= due
+            all_of_them = loop.time() >= due
             if all_of_them:
-                due = time.monotonic() + _TICK
+                due = loop.time() + _TICK
             for job in list(self._jobs):
                 if all_of_them or job.waits:
                     job.tick()

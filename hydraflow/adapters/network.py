@@ -232,6 +232,7 @@ class _Socket:
                 self._loop.remove_reader(self._sock.fileno())
                 self._watching = False
             self._sock.close()
+            del self._read_some  # a method of its own: it would lie there until garbage is collected
 
 
 class _Connection:
@@ -394,7 +395,8 @@ class Body(httpx.AsyncByteStream):
     def _hand_over(self, view: memoryview) -> int:
         count = min(len(view), len(self._chunk))
         view[:count] = self._chunk[:count]
-        self._chunk = self._chunk[count:]
+        # Nothing at its end: an empty view of it would keep all of it.
+        self._chunk = self._chunk[count:] or memoryview(b"")
         return count
 
     @property

@@ -149,6 +149,7 @@ class Transport:
             yield Response(_head(response, redirects), response)
         finally:
             await response.aclose()
+            del response.stream  # which refers to the response: both would lie there until garbage is collected
 
     async def _send(self, method: str, hop: _Hop, ask: Ask) -> httpx.Response:
         request = self._request(method, hop, ask)

@@ -14,6 +14,7 @@ What is fast is asked first; what is far slower than another source is left out 
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ __all__ = ["Evidence", "Source", "Standing", "compare", "forgive", "pick", "slow
 
 _FAR = 8  # a source so many times slower than another one is no help
 _REST, _LONGEST_REST = 5.0, 4  # seconds for which a slow source is left out, and how often they double
+_TASTE = 4  # requests of the source that leads, before its pace is known
 _FADE = 1.0  # seconds in which half of what was measured is forgotten: servers that hold a rate send in bursts
 
 
@@ -159,11 +161,15 @@ def pick(sources: Sequence[Source], running: Sequence[int], now: float, *, lead:
     if lead is None:  # who has kept nobody waiting, in the order of the caller
         return min(awake, key=lambda each: (each.reluctance, each.index), default=None)
     quick = [each for each in awake if now >= each.slow_until] or awake
-    # One request tells what a source is worth; the lead is taken at its word, until it has been found slow.
-    doubted = [each for each in quick if each.slow and len(quick) > 1]
-    trusted = [each for each in quick if (_tried(each) or each is lead) and each not in doubted]
-    open_ = [each for each in quick if not running[each.index] or each in trusted]
+    open_ = [each for each in quick if running[each.index] < _worth(each, lead, alone=len(quick) == 1)]
     return min(open_, key=_rank, default=None)
+
+
+def _worth(source: Source, lead: Source, *, alone: bool) -> float:
+    """How many requests it may have: few tell what it is worth; more then, unless it has been found slow."""
+    if alone or (_tried(source) and not source.slow):
+        return math.inf
+    return _TASTE if source is lead and not source.slow else 1
 
 
 def _tried(source: Source) -> bool:

@@ -72,7 +72,10 @@ def test_a_new_source_gets_one_request_then_the_fastest_gets_them():
     third.pace = 5.0
     assert sources.pick(every, [1, 0, 1], 0.0, lead=lead) is mirror
     assert sources.pick(every, [1, 1, 1], 0.0, lead=lead) is lead
-    lead.pace = 4.0
+    assert sources.pick(every, [4, 1, 4], 0.0, lead=lead) is third, "the lead may be slow: a few requests tell"
+    lead.pace, third.pace = 5.0, 4.0
+    assert sources.pick(every, [4, 1, 4], 0.0, lead=lead) is lead
+    lead.pace, third.pace = 4.0, 5.0
     assert sources.pick(every, [1, 1, 1], 0.0, lead=lead) is third
     third.put_off(0.0)
     assert sources.pick(every, [1, 1, 1], 4.9, lead=lead) is lead

@@ -144,6 +144,8 @@ class TestAsAFile:
         """A stream that nobody closes ends when nobody holds it any more."""
         from hydraflow.api import ByteStream, _order
 
+        with stream(url, settings=settings) as first:  # the engine has descriptors of its own
+            first.read()
         before = descriptors()
         opened = ByteStream(settings, _order(url, None, None, None, None))
         assert opened.read(10) == DATA[:10]

@@ -29,6 +29,11 @@ ENVIRONMENT = {
 }
 LINES = "".join(f"chr{n % 22}\t{n}\t{Random(n).random()}\n" for n in range(150_000)).encode()
 COUNT_READS = "import pysam, sys; print(sum(1 for _ in pysam.AlignmentFile(sys.argv[1], check_sq=False)))"
+COUNT_ROWS = "import pandas, sys; print(len(pandas.read_csv(sys.argv[1], sep='\\t', header=None, compression='gzip')))"
+COUNT_TABLE = (
+    "import pyarrow.csv, sys; "
+    "print(pyarrow.csv.read_csv(pyarrow.input_stream(sys.stdin.buffer, compression='gzip')).num_rows)"
+)
 COUNT_LINES = "import sys; print(sum(1 for _ in open(sys.argv[1], 'rb')))"
 
 
@@ -51,6 +56,9 @@ CONSUMERS = {
     "wc -l": Consumer("wc -l > out", "lines", ends=False),
     "head -c 1000 FILE": Consumer("head -c 1000 {} > out", "lines", ends=False, partial=True),
 }
+if "TABLE_PYTHON" in os.environ:  # an interpreter that has pandas and pyarrow: too large for everybody's environment
+    CONSUMERS["pandas (gzip)"] = Consumer(f'"$TABLE_PYTHON" -c "{COUNT_ROWS}" {{}} > out', "lines.gz")
+    CONSUMERS["pyarrow (gzip)"] = Consumer(f'"$TABLE_PYTHON" -c "{COUNT_TABLE}" > out', "lines.gz")
 
 
 def bam(path: Path) -> bytes:
