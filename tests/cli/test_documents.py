@@ -10,7 +10,9 @@ from dataclasses import fields
 import click
 import pytest
 
-from hydraflow import cli, errors
+from hydraflow import errors
+from hydraflow.cli import texts
+from hydraflow.cli.fetch import command
 from hydraflow.settings import Settings, load
 from tests.cli.conftest import ROOT
 from tests.test_floors import FLOORS
@@ -36,8 +38,8 @@ def table(text: str, heading: str) -> list[list[str]]:
 
 def options() -> set[frozenset[str]]:
     """The spellings of each option of the command."""
-    context = click.Context(cli._command, **cli._command.context_settings)
-    return {frozenset(each.opts) for each in cli._command.get_params(context) if isinstance(each, click.Option)}
+    context = click.Context(command, **command.context_settings)
+    return {frozenset(each.opts) for each in command.get_params(context) if isinstance(each, click.Option)}
 
 
 def test_the_table_of_options():
@@ -51,7 +53,7 @@ def test_values_have_one_name_in_the_table_and_the_help():
     told = {row[0] for row in table(README, "| option | meaning |")}
     takers = {
         (max(each.opts, key=len), each.metavar)
-        for each in cli._command.params
+        for each in command.params
         if isinstance(each, click.Option) and each.metavar
     }
     assert takers
@@ -61,7 +63,7 @@ def test_values_have_one_name_in_the_table_and_the_help():
 
 @pytest.mark.parametrize("name", ["threads", "output", "buffer", "limit_rate", "max_wait"])
 def test_an_option_names_its_setting(name):
-    [option] = [each for each in cli._command.params if each.name == name]
+    [option] = [each for each in command.params if each.name == name]
     assert f"[HYDRAFLOW_{name.upper()}, or " in option.help
 
 
@@ -83,7 +85,7 @@ def test_the_table_of_exit_codes():
 
 
 def test_the_help_tells_the_exit_codes():
-    told = cli._EXIT_CODES.partition("Of several")[0]
+    told = texts.EXIT_CODES.partition("Of several")[0]
     assert {int(code) for code in re.findall(r"\b\d+\b", told)} == codes() - {129}
 
 

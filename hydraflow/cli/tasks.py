@@ -1,0 +1,163 @@
+"""What a command line asks for, carried out: files, streams, commands on streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from hydraflow.cli.options import SETTINGS, Options, byte_range, caller_digest, check, headers_of
+from hydraflow.cli.output import STDOUT, as_json, print_json
+from hydraflow.errors import HydraError
+from hydraflow.models import FetchResult
+
+if TYPE_CHECKING:
+    from hydraflow.progress import Reporter
+    from hydraflow.settings import Settings
+
+__all__ = ["Host", "Task", "perform"]
+
+
+class Host(Protocol):
+    """Who runs a task, and ends it when a signal has come."""
+
+    task: Task | None
+
+    def signalled(self) -> bool:
+        """A signal has come: who works with processes and pipes ends them."""
+        ...
+
+
+def perform(options: Options, host: Host) -> int:
+    """Carry out a command line; its exit code."""
+    from hydraflow import progress
+    from hydraflow.settings import load
+
+    check(options)
+    options = options.with_mirrors()
+    settings = load(**{name: getattr(options, name) for name in SETTINGS})
+    # Beside a command that prints for itself, a display that is drawn again and again would tear.
+    plain = options.no_ui or bool(options.command)
+    reporter = progress.choose(quiet=options.quiet, plain=plain, verbose=bool(options.verbose))
+    task = host.task = Task(options, caller_digest(options), headers_of(options.header), settings, reporter)
+    try:
+        if options.command:
+            return task.run(host.signalled)
+        if options.fifo_dir is not None:
+            return task.stream_apart(options.fifo_dir, host.signalled)
+        return task.stream() if options.streaming else task.fetch()
+    finally:
+        reporter.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One command line at work."""
+
+    options: Options
+    digest: str | None
+    headers: dict[str, str]
+    settings: Settings
+    reporter: Reporter
+    told: list[HydraError] = field(default_factory=list)
+
+    def fetch(self) -> int:
+        """All URLs into files; the first failure's code, after all were tried."""
+        from hydraflow import api, progress
+
+        try:
+            outcomes = api.fetch_all(
+                self.options.urls,
+                self.settings.output,
+                digest=self.digest,
+                headers=self.headers,
+                resume=not self.options.no_resume,
+                overwrite=self.options.overwrite,
+                on_progress=self.reporter.update,
+                on_outcome=self._tell,
+                settings=self.settings,
+            )
+        except BaseExceptionGroup as group:
+            # What `_tell` raised, if nobody reads standard output any more.
+            raise group.exceptions[0] from None
+        if len(outcomes) > 1:
+            self.reporter.note(progress.totals(outcomes))
+        return next((outcome.exit_code for outcome in outcomes if isinstance(outcome, HydraError)), 0)
+
+    def stream(self) -> int:
+        """Several URLs one after another; the first failure ends it, since the rest would be misplaced."""
+        from hydraflow import api
+
+        fifo = self.options.fifo
+        if fifo is not None:
+            self.reporter.note(f"streaming into {fifo}, which must be opened within {self.settings.open_timeout:g} s")
+        return self._code(lambda: api.pipe_all(self.options.urls, STDOUT if fifo is None else fifo, **self._terms()))
+
+    def stream_apart(self, directory: Path, stopped: Callable[[], bool]) -> int:
+        """Each URL into a named pipe of its own."""
+        from hydraflow import api, consumers
+
+        api.check_names(api.orders(self.options.urls, digest=self.digest))
+        timeout = self.settings.open_timeout
+        self.reporter.note(f"streaming into named pipes in {directory}, which must be opened within {timeout:g} s")
+        return self._code(lambda: consumers.into_fifos(self.options.urls, directory, stopped=stopped, **self._terms()))
+
+    def run(self, stopped: Callable[[], bool]) -> int:
+        """A command on streams; its exit code."""
+        from hydraflow import consumers
+
+        options = self.options
+        return self._code(
+            lambda: consumers.run(
+                options.urls, options.command, allow_partial=options.allow_partial, stopped=stopped, **self._terms()
+            )
+        )
+
+    def _terms(self) -> dict[str, Any]:
+        """What is the same for all kinds of streams."""
+        start, stop = byte_range(self.options.range)
+        return {
+            "start": start,
+            "stop": stop,
+            "spool": f"{self.settings.output}/" if self.options.keep else None,
+            "resume": not self.options.no_resume,
+            "overwrite": self.options.overwrite,
+            "decompress": self.options.decompress,
+            "digest": self.digest,
+            "headers": self.headers,
+            "on_progress": self.reporter.update,
+            "on_outcome": self._tell,
+            "settings": self.settings,
+        }
+
+    def _code(self, work: Callable[[], int | list[FetchResult]]) -> int:
+        """The exit code of a stream; a failure that has been told of is not told again."""
+        try:
+            done = work()
+        except HydraError as error:
+            if error not in self.told:
+                raise
+            return error.exit_code
+        return done if isinstance(done, int) else 0
+
+    def _tell(self, name: str, outcome: FetchResult | HydraError) -> None:
+        if isinstance(outcome, HydraError):
+            self.told.append(outcome)
+            self.reporter.failed(outcome, name)
+        else:
+            self.reporter.finished(outcome, name)
+        if self.options.json:
+            print_json(as_json(name, outcome))
+
+    def farewell(self, *, flushed: bool) -> str:
+        """What to say when a signal ends it: where it stands, and how to go on."""
+        standing = self.reporter.standing()
+        stood = f"interrupted, {standing}" if standing else "interrupted"
+        if self.options.streaming and not self.options.keep:
+            return f"{stood}; a stream is not kept: the same command begins anew"
+        if not self.reporter.resumable():
+            return f"{stood}; the server gives nothing to tell versions apart by: the same command begins anew"
+        without = " without --no-resume" if self.options.no_resume else ""
+        place = "" if flushed else " from the last checkpoint that the disk took in time"
+        return f"{stood}; run the same command again{without} to go on{place}"
