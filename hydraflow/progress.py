@@ -335,7 +335,7 @@ def totals(outcomes: Sequence[FetchResult | HydraError]) -> str:
     done = [outcome for outcome in outcomes if isinstance(outcome, FetchResult)]
     failed = len(outcomes) - len(done)
     size = size_text(sum(result.size for result in done))
-    return f"{len(outcomes)} files: {len(done)} done ({size})" + (f", {failed} failed" if failed else "")
+    return f"{len(outcomes):,} files: {len(done):,} done ({size})" + (f", {failed:,} failed" if failed else "")
 
 
 def error_line(error: HydraError, name: str) -> str:

@@ -25,6 +25,6 @@ def command(context: click.Context, /, **values: Any) -> None:
     what is known of the file: URL#sha256=HEX, URL#md5=HEX&size=N, URL#mirror=URL2.  `hydraflow run URL... -- COMMAND`
     feeds a command, which never takes a broken stream for a whole one: see hydraflow run --help.
     """
-    if not values["urls"]:
+    if not (values["urls"] or values["input"] or values["locked"]):
         raise click.UsageError("Missing argument 'URL...'.")
     context.exit(perform(Options(**values), context.obj))

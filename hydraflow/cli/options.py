@@ -8,12 +8,15 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hydraflow.cli.texts import option
 from hydraflow.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from hydraflow.core.manifests import Entry
 
 __all__ = ["SETTINGS", "STREAM_ONLY", "Options", "byte_range", "caller_digest", "check", "headers_of", "shared"]
 
@@ -22,7 +25,7 @@ SETTINGS = ("threads", "aggressive", "output", "buffer", "limit_rate", "max_wait
 _PATH = click.Path(path_type=Path)
 
 _WHERE, _TRUST, _STREAMS = "Destination", "Request and trust", "Streams"
-_SPEED, _TELL = "Speed and patience", "Messages"
+_LISTS, _SPEED, _TELL = "Many files", "Speed and patience", "Messages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,15 @@ class Options:
     command: tuple[str, ...] = ()
     allow_partial: bool = False
     mirror: tuple[str, ...] = ()
+    input: str | None = None
+    failed: Path | None = None
+    locked: Path | None = None
+    entries: tuple[Entry, ...] = ()
+
+    @property
+    def items(self) -> tuple[str | Entry, ...]:
+        """What is to be fetched."""
+        return self.entries or self.urls
 
     @property
     def streaming(self) -> bool:
@@ -73,6 +85,19 @@ class Options:
 
 
 _TABLE: dict[str, Callable[[Any], Any]] = {
+    "input": option(
+        _LISTS, "-i", "--input", metavar="FILE", help="Fetch what this manifest lists; - reads standard input."
+    ),
+    "failed": option(
+        _LISTS, "--failed", type=_PATH, metavar="FILE", help="List what failed here, to be the next run's --input."
+    ),
+    "locked": option(
+        _LISTS,
+        "--locked",
+        type=_PATH,
+        metavar="LOCK",
+        help="Fetch what this data lock lists, or of it what is named, and only as it was locked.",
+    ),
     "output": option(
         _WHERE, "-o", "--output", type=_PATH, metavar="DIR", help="Where files go.  [HYDRAFLOW_OUTPUT, or download/]"
     ),
@@ -163,7 +188,7 @@ _TABLE: dict[str, Callable[[Any], Any]] = {
 }  # fmt: skip
 
 #: Options that mean something without a stream only, and have no place where there is always one.
-STREAM_ONLY = ("stream", "fifo", "fifo_dir", "json")
+STREAM_ONLY = ("input", "failed", "stream", "fifo", "fifo_dir", "json")
 
 
 def shared(*without: str) -> Callable[[Any], Any]:
@@ -208,11 +233,13 @@ def check(options: Options) -> None:
             raise ConfigurationError(f"{name} is for streams", hint=hint)
     if options.streaming and options.output is not None and not options.keep:
         raise ConfigurationError("--output has no meaning for a stream that leaves nothing on disk", hint="Add --keep.")
-    if options.mirror and len(options.urls) > 1:
+    if options.failed is not None and options.streaming:
+        raise ConfigurationError("--failed is for files", hint="A stream ends at the first failure.")
+    if options.mirror and len(options.items) != 1:
         raise ConfigurationError("--mirror is of one URL, and there are several", hint="Put #mirror=URL behind each.")
     _check_output(options)
     if not options.streaming or options.keep or options.fifo_dir is not None:
-        _check_names(options.urls)
+        _check_names(options.items)
 
 
 def _check_output(options: Options) -> None:
@@ -224,11 +251,12 @@ def _check_output(options: Options) -> None:
         raise ConfigurationError("standard output is a terminal", hint="Pipe it into a program, or use --output.")
 
 
-def _check_names(urls: Sequence[str]) -> None:
+def _check_names(items: Sequence[str | Entry]) -> None:
     """A locale without UTF-8 may have no spelling for a file's name: better known before the transfer than after."""
     from hydraflow.core.urls import file_name
 
-    for name in map(file_name, urls):
+    for item in items:
+        name = file_name(item) if isinstance(item, str) else item.name or file_name(item.url)
         try:
             os.fsencode(name)
         except UnicodeEncodeError:
@@ -245,7 +273,7 @@ def caller_digest(options: Options) -> str | None:
     if options.md5 is not None and options.digest is not None:
         raise ConfigurationError("--md5 and --digest exclude each other")
     digest = f"md5:{options.md5}" if options.md5 is not None else options.digest
-    if digest is not None and len(options.urls) > 1:
+    if digest is not None and (len(options.urls) > 1 or options.entries):
         raise ConfigurationError(
             "one digest cannot be that of several URLs", hint="Write each URL with its own: URL#md5=HEX."
         )

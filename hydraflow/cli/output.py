@@ -19,7 +19,7 @@ STDOUT, STDERR = 1, 2
 def as_json(name: str, outcome: FetchResult | HydraError) -> dict[str, Any]:
     """What became of one file."""
     if isinstance(outcome, FetchResult):
-        return {"name": name, "ok": True, **outcome.as_dict()}
+        return {"name": name, "ok": True, **outcome.as_dict(), "exit_code": 0}
     return {
         "name": name,
         "ok": False,

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hydraflow.cli.options import SETTINGS, Options, byte_range, caller_digest, check, headers_of
 from hydraflow.cli.output import STDOUT, as_json, print_json
-from hydraflow.errors import HydraError
+from hydraflow.errors import ConfigurationError, HydraError
 from hydraflow.models import FetchResult
 
 if TYPE_CHECKING:
+    from hydraflow.core.locks import Lock
     from hydraflow.progress import Reporter
     from hydraflow.settings import Settings
 
-__all__ = ["Host", "Task", "perform"]
+__all__ = ["PARTIAL", "Host", "Task", "perform"]
+
+#: The exit code where some files of a manifest are done, and others failed.
+PARTIAL = 9
 
 
 class Host(Protocol):
@@ -34,13 +38,14 @@ def perform(options: Options, host: Host) -> int:
     from hydraflow import progress
     from hydraflow.settings import load
 
+    options, lock = _listed(options)
     check(options)
     options = options.with_mirrors()
     settings = load(**{name: getattr(options, name) for name in SETTINGS})
     # Beside a command that prints for itself, a display that is drawn again and again would tear.
     plain = options.no_ui or bool(options.command)
     reporter = progress.choose(quiet=options.quiet, plain=plain, verbose=bool(options.verbose))
-    task = host.task = Task(options, caller_digest(options), headers_of(options.header), settings, reporter)
+    task = host.task = Task(options, caller_digest(options), headers_of(options.header), settings, reporter, lock)
     try:
         if options.command:
             return task.run(host.signalled)
@@ -49,6 +54,25 @@ def perform(options: Options, host: Host) -> int:
         return task.stream() if options.streaming else task.fetch()
     finally:
         reporter.close()
+
+
+def _listed(options: Options) -> tuple[Options, Lock | None]:
+    """With what a manifest lists, and as a lock has it."""
+    if options.input is None and options.locked is None:
+        return options, None
+    from hydraflow import locking
+    from hydraflow.cli import lists
+    from hydraflow.progress import say
+
+    entries = [lists.entry_of(url) for url in options.urls]
+    if options.input is not None:
+        entries += lists.read(options.input, (lambda _: None) if options.quiet else say)
+    lock = None if options.locked is None else locking.read(options.locked)
+    if lock is not None:
+        entries = lists.of_lock(lock, entries)
+    if options.streaming:
+        return replace(options, urls=tuple(entry.target for entry in entries)), lock
+    return replace(options, urls=(), entries=tuple(entries)), lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +84,17 @@ class Task:
     headers: dict[str, str]
     settings: Settings
     reporter: Reporter
-    told: list[HydraError] = field(default_factory=list)
+    lock: Lock | None = None
+    told: dict[HydraError, HydraError] = field(default_factory=dict)
 
     def fetch(self) -> int:
-        """All URLs into files; the first failure's code, after all were tried."""
+        """All URLs into files, all tried; the first failure's code, or that of a partial success of a manifest."""
         from hydraflow import api, progress
 
+        items = self.options.items
         try:
-            outcomes = api.fetch_all(
-                self.options.urls,
+            found = api.fetch_all(
+                items,
                 self.settings.output,
                 digest=self.digest,
                 headers=self.headers,
@@ -81,9 +107,21 @@ class Task:
         except BaseExceptionGroup as group:
             # What `_tell` raised, if nobody reads standard output any more.
             raise group.exceptions[0] from None
+        outcomes = [self._meant(outcome) for outcome in found]
         if len(outcomes) > 1:
             self.reporter.note(progress.totals(outcomes))
-        return next((outcome.exit_code for outcome in outcomes if isinstance(outcome, HydraError)), 0)
+        if self.options.failed is not None:
+            self._list_failed(self.options.failed, outcomes)
+        codes = [outcome.exit_code for outcome in outcomes if isinstance(outcome, HydraError)]
+        if self.options.entries and 0 < len(codes) < len(outcomes):
+            return PARTIAL
+        return codes[0] if codes else 0
+
+    def _list_failed(self, path: Path, outcomes: list[FetchResult | HydraError]) -> None:
+        from hydraflow.cli import lists
+
+        if lists.write_failed(path, self.options.items, outcomes):
+            self.reporter.note(f"what failed is listed in {path}: to try it again, --input {path}")
 
     def stream(self) -> int:
         """Several URLs one after another; the first failure ends it, since the rest would be misplaced."""
@@ -137,18 +175,28 @@ class Task:
             done = work()
         except HydraError as error:
             if error not in self.told:
-                raise
-            return error.exit_code
+                raise self._meant(error) from None
+            return self.told[error].exit_code
         return done if isinstance(done, int) else 0
 
+    def _meant(self, outcome: Any) -> Any:
+        """An outcome, told in the terms of the lock, if there is one."""
+        if self.lock is None or not isinstance(outcome, HydraError) or outcome.url is None:
+            return outcome
+        try:
+            return self.lock.find(outcome.url).explain(outcome, self.lock.source)
+        except ConfigurationError:
+            return outcome
+
     def _tell(self, name: str, outcome: FetchResult | HydraError) -> None:
+        shown = self._meant(outcome)
         if isinstance(outcome, HydraError):
-            self.told.append(outcome)
-            self.reporter.failed(outcome, name)
+            self.told[outcome] = shown
+            self.reporter.failed(shown, name)
         else:
             self.reporter.finished(outcome, name)
         if self.options.json:
-            print_json(as_json(name, outcome))
+            print_json(as_json(name, shown))
 
     def farewell(self, *, flushed: bool) -> str:
         """What to say when a signal ends it: where it stands, and how to go on."""

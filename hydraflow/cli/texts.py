@@ -25,6 +25,7 @@ CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_w
 COMMANDS = {
     "fetch": "Fetch files: the same as without this word.",
     "run": "Feed a command with verified streams.",
+    "lock": "Record what files are now, so that later fetches get the same.",
     "verify": "Check files that are there already.",
 }
 
@@ -32,6 +33,14 @@ EXAMPLES = {
     "Fetch": """\
 hydraflow https://example.org/genome.fa.gz -o data
 hydraflow 'https://example.org/reads.fq.gz#md5=9e107d9d372bb6826bd81d3542a419d6'
+""",
+    "Many files": """\
+hydraflow --input samples.tsv -o data --failed failed.jsonl
+cut -f 3 table.tsv | hydraflow --input - -o data
+""",
+    "The same data next year": """\
+hydraflow lock samples.tsv -o data.lock
+hydraflow --locked data.lock -o data
 """,
     "Stream, nothing on disk": """\
 hydraflow https://example.org/genome.fa.gz --stream | zcat | grep -c '^>'
@@ -46,8 +55,8 @@ hydraflow verify data/ --from SHA256SUMS
 EXIT_CODES = """
 \b
 Exit codes: 0 done and verified, 2 usage, 3 refused by the server, 4 network, 5 integrity,
-6 storage, 7 remote file changed, 8 destination busy, 130/143 interrupted, 141 reader gone.
-Of several URLs that failed, the first one's; all are tried.
+6 storage, 7 remote file changed, 8 destination busy, 9 of a manifest some files are done and others failed,
+130/143 interrupted, 141 reader gone. Of several URLs that failed, the first one's; all are tried.
 """
 
 _AGAIN = "A fetch that failed or was interrupted goes on from its last checkpoint when the same command is run again."

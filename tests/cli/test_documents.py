@@ -13,6 +13,7 @@ import pytest
 from hydraflow import errors
 from hydraflow.cli import texts
 from hydraflow.cli.fetch import command
+from hydraflow.cli.tasks import PARTIAL
 from hydraflow.settings import Settings, load
 from tests.cli.conftest import ROOT
 from tests.test_floors import FLOORS
@@ -75,7 +76,7 @@ def codes() -> set[int]:
     tree = [errors.HydraError]
     for kind in tree:
         tree += kind.__subclasses__()
-    return {kind.exit_code for kind in tree[1:]} | {0, 129, 130, 143}
+    return {kind.exit_code for kind in tree[1:]} | {0, PARTIAL, 129, 130, 143}
 
 
 def test_the_table_of_exit_codes():

@@ -79,6 +79,7 @@ def test_json_of_a_success(hydraflow, origin, data):
         "bytes_from_network": len(data),
         "bytes_from_checkpoint": 0,
         "restarts": 0,
+        "exit_code": 0,
     }
     assert {name: told[name] for name in expected} == expected
 
