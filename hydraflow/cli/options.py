@@ -86,7 +86,12 @@ class Options:
 
 _TABLE: dict[str, Callable[[Any], Any]] = {
     "input": option(
-        _LISTS, "-i", "--input", metavar="FILE", help="Fetch what this manifest lists; - reads standard input."
+        _LISTS,
+        "-i",
+        "--input",
+        type=click.Path(),
+        metavar="FILE",
+        help="Fetch what this manifest lists; - reads standard input.",
     ),
     "failed": option(
         _LISTS, "--failed", type=_PATH, metavar="FILE", help="List what failed here, to be the next run's --input."
@@ -113,6 +118,9 @@ _TABLE: dict[str, Callable[[Any], Any]] = {
         _TRUST,
         "--verify",
         metavar="HOW",
+        shell_complete=lambda _context, _option, begun: [
+            each for each in ("auto", "require", "none") if each.startswith(begun)
+        ],
         help="auto; require: fail where no digest is known; none: only by one given here.  [HYDRAFLOW_VERIFY, or auto]",
     ),
     "mirror": option(

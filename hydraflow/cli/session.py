@@ -38,6 +38,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
     SIGINT, SIGTERM and SIGHUP end the process, with the code 128 + N, within a second.
     """
     _occupy_standard_descriptors()
+    if arguments is None and "_HYDRAFLOW_COMPLETE" in os.environ:
+        from hydraflow.cli import completion
+
+        return completion.answer()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # the help has signs that not every locale has
     return _Session(arguments).run()
@@ -126,7 +130,8 @@ def _attempt(arguments: Sequence[str] | None, session: _Session) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
-        say(f"error: {redacted(error.format_message())} Try '{name} --help'.")
+        said = " ".join(error.format_message().split())
+        say(f"error: {redacted(said)} Try '{name} --help'.")
         return error.exit_code
     except HydraError as error:
         say(error_line(error, ""))

@@ -27,6 +27,10 @@ COMMANDS = {
     "run": "Feed a command with verified streams.",
     "lock": "Record what files are now, so that later fetches get the same.",
     "verify": "Check files that are there already.",
+    "probe": "Tell what a server can do, and what could be verified.",
+    "state": "List or remove what lies half-done.",
+    "doctor": "Look at versions, certificates, proxies, disk and limits.",
+    "completion": "Print what bash, zsh or fish need to complete command lines.",
 }
 
 EXAMPLES = {
@@ -49,6 +53,11 @@ hydraflow run https://example.org/x.bam -- samtools flagstat {}
     "Check what is there": """\
 hydraflow verify data/x.bam --from https://example.org/x.bam
 hydraflow verify data/ --from SHA256SUMS
+hydraflow state ls data
+""",
+    "Ask first": """\
+hydraflow probe https://example.org/genome.fa.gz
+hydraflow doctor
 """,
 }
 

@@ -30,7 +30,9 @@ hydraflow verify data/x.bam --digest sha256:9f86d081884c7d659a2feaa0c55ad015a3bf
 
 @click.command("hydraflow verify", cls=Command, examples=_EXAMPLES, context_settings=CONTEXT)
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--from", "source", metavar="URL|MANIFEST", help="Where the right digest is known from.")
+@click.option(
+    "--from", "source", type=click.Path(), metavar="URL|MANIFEST", help="Where the right digest is known from."
+)
 @click.option("--digest", metavar="ALG:HEX", help="The right digest, e.g. sha256:9f86d08….")
 @click.option("--header", multiple=True, metavar="'NAME: VALUE'", help="Add a request header (may be repeated).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per file on standard output.")
