@@ -54,9 +54,9 @@ def command(
     """
     if bool(sources) == (check is not None):
         raise click.UsageError("Either a manifest or URLs to lock are needed, or --check LOCK.")
-    from hydraflow import progress
+    from hydraflow import display
 
-    reporter = progress.choose(quiet=quiet, plain=False)
+    reporter = display.choose(quiet=quiet, plain=False)
     headers = headers_of(header)
     try:
         if check is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hydraflow.cli.options import SETTINGS, Options, byte_range, caller_digest, check, headers_of
-from hydraflow.cli.output import STDOUT, as_json, print_json
+from hydraflow.cli.output import STDOUT, as_json, is_terminal, print_json
 from hydraflow.errors import ConfigurationError, HydraError
 from hydraflow.models import FetchResult
 
@@ -35,16 +35,16 @@ class Host(Protocol):
 
 def perform(options: Options, host: Host) -> int:
     """Carry out a command line; its exit code."""
-    from hydraflow import progress
+    from hydraflow import display
     from hydraflow.settings import load
 
     options, lock = _listed(options)
     check(options)
     options = options.with_mirrors()
     settings = load(**{name: getattr(options, name) for name in SETTINGS})
-    # Beside a command that prints for itself, a display that is drawn again and again would tear.
-    plain = options.no_ui or bool(options.command)
-    reporter = progress.choose(quiet=options.quiet, plain=plain, verbose=bool(options.verbose))
+    # Beside what prints to the same terminal, a display that is drawn again and again would tear.
+    plain = options.no_ui or bool(options.command) or (options.json and is_terminal())
+    reporter = display.choose(quiet=options.quiet, plain=plain, verbosity=options.verbose)
     task = host.task = Task(options, caller_digest(options), headers_of(options.header), settings, reporter, lock)
     try:
         if options.command:
@@ -89,9 +89,11 @@ class Task:
 
     def fetch(self) -> int:
         """All URLs into files, all tried; the first failure's code, or that of a partial success of a manifest."""
-        from hydraflow import api, progress
+        from hydraflow import api
 
         items = self.options.items
+        sizes = [None if isinstance(item, str) else item.size for item in items]
+        self.reporter.expect(len(items), None if None in sizes else sum(filter(None, sizes)))
         try:
             found = api.fetch_all(
                 items,
@@ -108,14 +110,23 @@ class Task:
             # What `_tell` raised, if nobody reads standard output any more.
             raise group.exceptions[0] from None
         outcomes = [self._meant(outcome) for outcome in found]
-        if len(outcomes) > 1:
-            self.reporter.note(progress.totals(outcomes))
+        self.reporter.report(list(zip(self.names, outcomes, strict=True)))
         if self.options.failed is not None:
             self._list_failed(self.options.failed, outcomes)
         codes = [outcome.exit_code for outcome in outcomes if isinstance(outcome, HydraError)]
         if self.options.entries and 0 < len(codes) < len(outcomes):
             return PARTIAL
         return codes[0] if codes else 0
+
+    @property
+    def names(self) -> list[str]:
+        """What the files are called, as far as it is known beforehand."""
+        from hydraflow.core.urls import file_name
+
+        return [
+            file_name(item) if isinstance(item, str) else item.name or file_name(item.url)
+            for item in self.options.items
+        ]
 
     def _list_failed(self, path: Path, outcomes: list[FetchResult | HydraError]) -> None:
         from hydraflow.cli import lists
@@ -126,6 +137,8 @@ class Task:
     def stream(self) -> int:
         """Several URLs one after another; the first failure ends it, since the rest would be misplaced."""
         from hydraflow import api
+
+        self.reporter.expect(len(self.options.urls), None)
 
         fifo = self.options.fifo
         if fifo is not None:
