@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 # An interpreter of one's own choice: make PYTHON=/path/to/python3.12 venv
 PYTHON ?=
 
-.PHONY: help venv test check guards fuzz soak demo bench bench-compare clean
+.PHONY: help venv test check docs guards fuzz soak demo bench bench-compare clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ check: venv ## The fast gates only: lint and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: venv ## Build the documentation into site/, reference included; a link that leads nowhere is an error.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
 
 # Which guards: make guards ONLY=tls-cut,busy
 ONLY ?=
@@ -74,5 +78,5 @@ bench-compare: venv ## Measure this tree against another revision (OLD=REV, and 
 	$(BIN)/python -m benchmarks --compare '$(OLD)' --rounds '$(ROUNDS)' --size '$(SIZE)' --suites '$(SUITES)'
 
 clean: ## Remove .venv, the data of demo and benchmarks, caches and build results.
-	rm -rf .venv .demo benchmarks/work .mypy_cache .pytest_cache .ruff_cache .hypothesis .snakemake .coverage .coverage.* htmlcov dist build
+	rm -rf .venv .demo site benchmarks/work .mypy_cache .pytest_cache .ruff_cache .hypothesis .snakemake .coverage .coverage.* htmlcov dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

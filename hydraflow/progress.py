@@ -111,6 +111,8 @@ def is_display() -> bool:
 class Quiet:
     """Errors only."""
 
+    _verbosity = 0
+
     def __init__(self) -> None:
         self.tally = Tally()
 
@@ -126,6 +128,8 @@ class Quiet:
     def failed(self, error: HydraError, name: str) -> None:
         self.tally.fail(name, error, time.monotonic())
         self.say(error_line(error, name), "error")
+        if self._verbosity:
+            self.say(f"{name}: more about it: {error.help}")
 
     def say(self, line: str, level: str = "info") -> None:
         """A line of a level: error, warning, info or debug."""

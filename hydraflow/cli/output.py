@@ -27,6 +27,7 @@ def as_json(name: str, outcome: FetchResult | HydraError) -> dict[str, Any]:
         "error": type(outcome).__name__,
         "message": str(outcome),
         "hint": outcome.hint,
+        "help": outcome.help,
         "exit_code": outcome.exit_code,
     }
 

@@ -94,6 +94,7 @@ def test_json_of_a_failure(hydraflow, origin):
         "error": "NotFoundError",
         "message": "404 Not Found",
         "hint": "Check the URL; the file may have moved.",
+        "help": "https://github.com/hydraflow-io/hydraflow/blob/main/docs/troubleshooting.md#notfounderror",
         "exit_code": 3,
     }
     assert ran.error.startswith("error: x.bin: 404 Not Found.")
