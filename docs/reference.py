@@ -88,8 +88,8 @@ def _methods(kind: type) -> Iterator[str]:
 
 
 def _signature(value: Any) -> str:
-    if inspect.isclass(value) and issubclass(value, (str, Exception)):
-        return ""
+    if inspect.isclass(value) and not (dataclasses.is_dataclass(value) or value is hydraflow.Hydra):
+        return ""  # who makes one is not who uses it
     return str(inspect.signature(value)).replace("'", "")
 
 

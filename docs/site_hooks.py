@@ -55,6 +55,8 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, **_: Any) -> str:
 
     def replace(link: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join("docs", here, link[2]))
+        if target == "README.md":
+            return f"{link[1]}{posixpath.relpath('index.md', here or '.')}{link[3]}"
         if target.startswith("docs/") and not target.endswith(".py"):
             return link[0]
         return f"{link[1]}{config['repo_url']}/blob/main/{target}{link[3]}"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import html
+import os
 import re
 import subprocess
+import sys
 from dataclasses import fields
 
 import click
@@ -170,3 +173,44 @@ def test_the_terminal_picture():
     for words in ("run the same command again to go on", "from the checkpoint", "verified sha256", "exit code 5"):
         assert words in told
     assert "@font-face" not in picture
+
+
+# ── troubleshooting, and the site ────────────────────────────────────────────────────────────────────────────────────
+
+TROUBLE = (ROOT / "docs/troubleshooting.md").read_text()
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_every_error_has_its_section(name):
+    """Where its `help` leads to; with the hint that people have seen, and the exit code."""
+    kind = getattr(errors, name)
+    sections = dict(re.findall(r"^## (.+)\n((?:(?!^## ).*\n?)*)", TROUBLE, re.MULTILINE))
+    section = " ".join(sections[name].split())
+    assert kind.default_hint in section
+    assert name == "HydraError" or f"*Exit code {kind.exit_code}" in section
+    error = kind.__new__(kind)
+    assert error.help.endswith(f"/docs/troubleshooting.md#{name.lower()}")
+
+
+def test_verbose_leads_there(hydraflow, origin):
+    ran = hydraflow(f"{origin.url}/x.bin", "-v")
+    assert (
+        ran.lines[-1] == f"x.bin: more about it: {errors.NotFoundError.help.fget(errors.NotFoundError('', status=404))}"
+    )
+
+
+def test_the_site_is_built(tmp_path):
+    """With the reference; a link that leads nowhere would be an error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = html.unescape((tmp_path / "reference/cli/index.html").read_text())
+    assert all(option in told for names in options() for option in names)
+    assert all(f'id="hydraflow-{name}"' in told for name in texts.COMMANDS if name != "fetch")
+    assert "HYDRAFLOW_MAX_WAIT" in (tmp_path / "reference/settings/index.html").read_text()
+    assert "troubleshooting/#diskfullerror" in (tmp_path / "reference/errors/index.html").read_text()
+    home = (tmp_path / "index.html").read_text()
+    assert 'src="images/terminal.svg"' in home
+    assert "https://fonts" not in home, "nothing is loaded from elsewhere"
