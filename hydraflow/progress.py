@@ -66,6 +66,8 @@ _PLAIN_SIGNS = str.maketrans({"→": "->", "…": "...", "×": "x"})
 class Reporter(Protocol):
     """Tells a person how it goes. All but `note` and `close` are called from the engine's thread."""
 
+    tally: Tally
+
     def expect(self, files: int, size: int | None) -> None:
         """So many files are wanted, of so many bytes in all if that is known."""
         ...

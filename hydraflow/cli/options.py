@@ -61,6 +61,7 @@ class Options:
     input: str | None = None
     failed: Path | None = None
     locked: Path | None = None
+    report: Path | None = None
     entries: tuple[Entry, ...] = ()
 
     @property
@@ -190,7 +191,14 @@ _TABLE: dict[str, Callable[[Any], Any]] = {
         "-v",
         "--verbose",
         count=True,
-        help="Tell how many connections are used and why, and what limits it.",
+        help="Tell how many connections are used and why, and what limits it; -vv is a log with times.",
+    ),
+    "report": option(
+        _TELL,
+        "--report",
+        type=_PATH,
+        metavar="FILE",
+        help="Write a page of HTML about the run: rate, connections, verdicts.",
     ),
     "json": option(_TELL, "--json", is_flag=True, help="One JSON line per file on standard output."),
 }  # fmt: skip

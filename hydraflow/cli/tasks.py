@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hydraflow.cli.options import SETTINGS, Options, byte_range, caller_digest, check, headers_of
 from hydraflow.cli.output import STDOUT, as_json, is_terminal, print_json
+from hydraflow.core.history import History
 from hydraflow.errors import ConfigurationError, HydraError
-from hydraflow.models import FetchResult
+from hydraflow.models import FetchResult, Progress
 
 if TYPE_CHECKING:
     from hydraflow.core.locks import Lock
@@ -47,13 +50,21 @@ def perform(options: Options, host: Host) -> int:
     reporter = display.choose(quiet=options.quiet, plain=plain, verbosity=options.verbose)
     task = host.task = Task(options, caller_digest(options), headers_of(options.header), settings, reporter, lock)
     try:
-        if options.command:
-            return task.run(host.signalled)
-        if options.fifo_dir is not None:
-            return task.stream_apart(options.fifo_dir, host.signalled)
-        return task.stream() if options.streaming else task.fetch()
+        code = _carried_out(task, host)
     finally:
         reporter.close()
+    if options.report is not None:
+        task.write_report(options.report)
+    return code
+
+
+def _carried_out(task: Task, host: Host) -> int:
+    options = task.options
+    if options.command:
+        return task.run(host.signalled)
+    if options.fifo_dir is not None:
+        return task.stream_apart(options.fifo_dir, host.signalled)
+    return task.stream() if options.streaming else task.fetch()
 
 
 def _listed(options: Options) -> tuple[Options, Lock | None]:
@@ -86,6 +97,9 @@ class Task:
     reporter: Reporter
     lock: Lock | None = None
     told: dict[HydraError, HydraError] = field(default_factory=dict)
+    ended: list[tuple[str, FetchResult | HydraError]] = field(default_factory=list)
+    begun: datetime = field(default_factory=lambda: datetime.now().astimezone())
+    history: History = field(default_factory=lambda: History(time.monotonic()))
 
     def fetch(self) -> int:
         """All URLs into files, all tried; the first failure's code, or that of a partial success of a manifest."""
@@ -102,7 +116,7 @@ class Task:
                 headers=self.headers,
                 resume=not self.options.no_resume,
                 overwrite=self.options.overwrite,
-                on_progress=self.reporter.update,
+                on_progress=self._progress,
                 on_outcome=self._tell,
                 settings=self.settings,
             )
@@ -177,7 +191,7 @@ class Task:
             "decompress": self.options.decompress,
             "digest": self.digest,
             "headers": self.headers,
-            "on_progress": self.reporter.update,
+            "on_progress": self._progress,
             "on_outcome": self._tell,
             "settings": self.settings,
         }
@@ -201,8 +215,26 @@ class Task:
         except ConfigurationError:
             return outcome
 
+    def _progress(self, progress: Progress) -> None:
+        self.reporter.update(progress)
+        if self.options.report is not None:
+            tally = self.reporter.tally
+            self.history.add(time.monotonic(), tally.received, tally.connections)
+
+    def write_report(self, path: Path) -> None:
+        """The run as a page."""
+        from hydraflow import report
+        from hydraflow.cli import lists
+
+        now = time.monotonic()
+        self.history.end(now, self.reporter.tally.received)
+        elapsed = self.history.points[-1].at
+        lists.write(path, report.page(self.ended, self.history, self.begun, elapsed).encode())
+        self.reporter.note(f"the report is in {path}")
+
     def _tell(self, name: str, outcome: FetchResult | HydraError) -> None:
         shown = self._meant(outcome)
+        self.ended.append((name, shown))
         if isinstance(outcome, HydraError):
             self.told[outcome] = shown
             self.reporter.failed(shown, name)
