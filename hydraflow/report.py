@@ -25,7 +25,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
   margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.05rem; margin: 2rem 0 .3rem; }
 p { margin: .3rem 0; } .dim { color: var(--dim); } .good { color: var(--good); } .bad { color: var(--bad); }
-.weak { color: var(--weak); }
+.weak { color: var(--weak); } a { color: var(--stroke); }
 svg { width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: var(--dim); }
 .area { fill: var(--area); } .curve { fill: none; stroke: var(--stroke); stroke-width: 2; }
 .grid { stroke: var(--line); }
@@ -167,9 +167,12 @@ def _failed(name: str, error: HydraError) -> str:
     )
 
 
+_UNPROVED = {Verification.SIZE: "size only", Verification.NONE: "not verified"}
+
+
 def _done(name: str, result: FetchResult) -> str:
     proved = result.verification not in (Verification.SIZE, Verification.NONE)
-    verdict = f"verified, {result.verification.value}" if proved else "size only" if result.verification else "nothing"
+    verdict = "verified" if proved else _UNPROVED[result.verification]
     digest = "" if result.digest is None else f"<code>{result.digest}</code>"
     source = "" if result.digest_source is None else f'<br><span class="dim">{_text(_source(result))}</span>'
     came = result.bytes_from_network

@@ -124,7 +124,8 @@ class Task:
             # What `_tell` raised, if nobody reads standard output any more.
             raise group.exceptions[0] from None
         outcomes = [self._meant(outcome) for outcome in found]
-        self.reporter.report(list(zip(self.names, outcomes, strict=True)))
+        self.ended[:] = zip(self.names, outcomes, strict=True)  # in the order in which they were asked for
+        self.reporter.report(self.ended)
         if self.options.failed is not None:
             self._list_failed(self.options.failed, outcomes)
         codes = [outcome.exit_code for outcome in outcomes if isinstance(outcome, HydraError)]

@@ -63,7 +63,7 @@ def test_what_it_tells():
     assert page.all("h1") == [{"class": "weak"}]
     assert "3 files done, 1 without a digest to verify" in page.text
     assert "2026-01-02 03:04:05 UTC, 0:00:20 long" in page.text
-    assert "verified, server 209.7 MB 3.1 s 66.8 MB/s 8 0 md5:00000000000000000000000000000000 Content-MD5" in page.text
+    assert "verified 209.7 MB 3.1 s 66.8 MB/s 8 0 md5:00000000000000000000000000000000 Content-MD5" in page.text
     assert [svg["aria-label"] for svg in page.all("svg")] == [
         "Rate over time, 1.0 MB/s at most", "Connections over time, 4 at most",
     ]  # fmt: skip
