@@ -26,13 +26,14 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.05rem; margin: 2rem 0 .3rem; }
 p { margin: .3rem 0; } .dim { color: var(--dim); } .good { color: var(--good); } .bad { color: var(--bad); }
 .weak { color: var(--weak); } a { color: var(--stroke); }
-svg { width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: var(--dim); }
+svg { width: 100%; min-width: 36rem; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: var(--dim); }
 .area { fill: var(--area); } .curve { fill: none; stroke: var(--stroke); stroke-width: 2; }
 .grid { stroke: var(--line); }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; color: var(--dim); } td.figure, th.figure { text-align: right; white-space: nowrap; }
-td.name { overflow-wrap: anywhere; min-width: 12rem; } code { font-size: .85em; overflow-wrap: anywhere; }
+td.name { overflow-wrap: anywhere; min-width: 10rem; } td.digest { min-width: 15rem; }
+code { font-size: .85em; overflow-wrap: anywhere; }
 """
 
 
@@ -110,6 +111,7 @@ def _chart(
 
     yield f"<h2>{title}</h2>"
     peak = label(max(value for _, value in points))
+    yield '<div class="scroll">'
     yield f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{title} over time, {peak} at most">'
     for share in (0.0, 0.5, 1.0):
         _, y = place(0, share * top)
@@ -123,7 +125,7 @@ def _chart(
     ground = place(0, 0)[1]
     last, first = place(points[-1][0], 0)[0], place(points[0][0], 0)[0]
     yield f'<path class="area" d="M{curve} L{last:.1f} {ground:.1f} L{first:.1f} {ground:.1f} Z"/>'
-    yield f'<path class="curve" d="M{curve}"/></svg>'
+    yield f'<path class="curve" d="M{curve}"/></svg></div>'
 
 
 def _curve(places: Sequence[tuple[float, float]], *, steps: bool) -> str:
@@ -182,7 +184,7 @@ def _done(name: str, result: FetchResult) -> str:
     title = _text(result.final_url)
     return (
         f'<tr><td class="name" title="{title}">{_text(name)}<br><span class="dim">{result.outcome.value}</span></td>'
-        f'<td class="{"good" if proved else "weak"}">{verdict}</td>{cells}<td>{digest}{source}</td></tr>'
+        f'<td class="{"good" if proved else "weak"}">{verdict}</td>{cells}<td class="digest">{digest}{source}</td></tr>'
     )
 
 
