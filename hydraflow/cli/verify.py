@@ -51,8 +51,10 @@ def command(
     """Check files that are there already.
 
     PATH is a file, or a directory with the files that a manifest lists.  A URL's digest is found as for a fetch: in the
-    answer, in checksum files beside it, in the provider's catalogue.  A manifest is what --json printed, a Metalink
-    file, or a checksum file.  Exit codes: 0 all verified by a digest, 5 not, 6 a file is missing.
+    answer, in checksum files beside it, in the provider's catalogue.  A manifest is what --json printed, a data lock,
+    a table as for --input, a Metalink file, or a checksum file.
+
+    Exit codes: 0 all verified by a digest, 5 not, 6 a file is missing.
     """
     checks = _checks(path, source, digest, headers_of(header))
     for check in checks if as_json else ():

@@ -175,3 +175,15 @@ def test_from_python(hydraflow, origin, locked, data, tmp_path):
     assert (caught.value.was, caught.value.now) == (f"sha256 {sha256(data)}", f"sha256 {sha256(data[1:] + b'x')}")
     with pytest.raises(package.HydraError, match="404"), package.locked(f"{origin.url}/b.bin", lock):
         package.fetch(f"{origin.url}/missing", tmp_path / "three")
+
+
+def test_files_can_be_checked_by_the_lock_and_by_a_table(hydraflow, locked, data):
+    assert hydraflow("--locked", "data.lock", "-o", "d", "-q").code == 0
+    ran = hydraflow("verify", "d", "--from", "data.lock")
+    assert ran.code == 0
+    assert [line.partition(":")[0] for line in ran.lines] == ["d/a.bin", "d/b.bin", "d/c.bin"]
+    (hydraflow.directory / "t.tsv").write_text(f"url\tsha256\n{locked[0][1]}\t{sha256(data[:1000])}\n")
+    assert hydraflow("verify", "d", "--from", "t.tsv").code == 0
+    (hydraflow.directory / "d/b.bin").write_bytes(b"x")
+    assert hydraflow("verify", "d", "--from", "data.lock").code == 5
+    assert hydraflow("verify", "d", "--from", "t.tsv").code == 5
