@@ -21,18 +21,20 @@ from contextlib import (
 )
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from hydraflow import delivery, runtime
 from hydraflow.adapters import netrc
 from hydraflow.adapters.pipes import DescriptorWriter, FifoWriter, Writer
 from hydraflow.core import names, urls
-from hydraflow.core.manifests import Entry
 from hydraflow.engine import Engine, Order
 from hydraflow.errors import ConfigurationError, HydraError
 from hydraflow.models import Claim, Digest, DigestSource, FetchResult, Progress, Resource
 from hydraflow.settings import Settings, load
 from hydraflow.streams import Inflow, Keeping, OnOutcome, pour
+
+if TYPE_CHECKING:
+    from hydraflow.core.manifests import Entry
 
 __all__ = ["AsyncByteStream", "ByteStream", "Hydra", "afetch", "apipe", "aprobe", "astream", "fetch", "fetch_all",
            "pipe", "pipe_all", "probe", "stream"]  # fmt: skip
@@ -578,11 +580,11 @@ def _many(
     directory = Path(dest_dir) if dest_dir is not None else settings.output
     taken: set[str] = set()
     others, items = tuple(mirrors), list(urls)
-    given = {item.name for item in items if isinstance(item, Entry) and item.name}
+    given = {item.name for item in items if not isinstance(item, str) and item.name}
     wanted = [
-        _listed(item, headers, on_progress)
-        if isinstance(item, Entry)
-        else _order(item, digest, None, headers, on_progress, others)
+        _order(item, digest, None, headers, on_progress, others)
+        if isinstance(item, str)
+        else _listed(item, headers, on_progress)
         for item in items
     ]
     if others and len(wanted) > 1:

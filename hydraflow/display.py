@@ -27,7 +27,7 @@ from hydraflow.models import Bound, FetchResult, Phase, Progress
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Live", "Style", "choose", "frame", "table", "width_of"]
+__all__ = ["Live", "Style", "frame", "table", "width_of"]
 
 _DRAW_EVERY = 0.2
 #: Seconds in which the same message is not shown again for another file.
@@ -41,15 +41,6 @@ _AMOUNT, _RATE, _TIME, _STATE = 14, 10, 6, 14
 _LEAST_NAME, _LEAST_BAR, _MOST_BAR = 10, 6, 40
 _RESET = "\x1b[0m"
 _COLOURS = {"": "", "done": "\x1b[36m", "rest": "\x1b[2m", "dim": "\x1b[2m", "bad": "\x1b[31m", "wait": "\x1b[33m"}
-
-
-def choose(*, quiet: bool, plain: bool, verbosity: int = 0) -> words.Reporter:
-    """The reporter that fits the options and the terminal; a log with times is no display."""
-    if quiet:
-        return words.Quiet()
-    if plain or verbosity > 1 or not words.is_display():
-        return words.Plain(verbosity=verbosity)
-    return Live(verbosity=verbosity)
 
 
 # ── a frame ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -10,6 +10,7 @@ import click
 
 from hydraflow.cli import lists
 from hydraflow.cli.options import headers_of
+from hydraflow.cli.tasks import choose
 from hydraflow.cli.texts import CONTEXT, Command
 from hydraflow.errors import ConfigurationError, HydraError, StorageError
 
@@ -54,9 +55,7 @@ def command(
     """
     if bool(sources) == (check is not None):
         raise click.UsageError("Either a manifest or URLs to lock are needed, or --check LOCK.")
-    from hydraflow import display
-
-    reporter = display.choose(quiet=quiet, plain=False)
+    reporter = choose(quiet=quiet, plain=False)
     headers = headers_of(header)
     try:
         if check is not None:

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from hydraflow.cli.options import SETTINGS, Options, byte_range, caller_digest, check, headers_of
 from hydraflow.cli.output import STDOUT, as_json, is_terminal, print_json
-from hydraflow.core.history import History
 from hydraflow.errors import ConfigurationError, HydraError
 from hydraflow.models import FetchResult, Progress
 
 if TYPE_CHECKING:
+    from hydraflow.core.history import History
     from hydraflow.core.locks import Lock
     from hydraflow.progress import Reporter
     from hydraflow.settings import Settings
 
-__all__ = ["PARTIAL", "Host", "Task", "perform"]
+__all__ = ["PARTIAL", "Host", "Task", "choose", "perform"]
 
 #: The exit code where some files of a manifest are done, and others failed.
 PARTIAL = 9
@@ -36,9 +36,21 @@ class Host(Protocol):
         ...
 
 
+def choose(*, quiet: bool, plain: bool, verbosity: int = 0) -> Reporter:
+    """The reporter that fits the options and the terminal; a log with times is no display."""
+    from hydraflow import progress
+
+    if quiet:
+        return progress.Quiet()
+    if plain or verbosity > 1 or not progress.is_display():
+        return progress.Plain(verbosity=verbosity)
+    from hydraflow.display import Live
+
+    return Live(verbosity=verbosity)
+
+
 def perform(options: Options, host: Host) -> int:
     """Carry out a command line; its exit code."""
-    from hydraflow import display
     from hydraflow.settings import load
 
     options, lock = _listed(options)
@@ -47,8 +59,12 @@ def perform(options: Options, host: Host) -> int:
     settings = load(**{name: getattr(options, name) for name in SETTINGS})
     # Beside what prints to the same terminal, a display that is drawn again and again would tear.
     plain = options.no_ui or bool(options.command) or (options.json and is_terminal())
-    reporter = display.choose(quiet=options.quiet, plain=plain, verbosity=options.verbose)
+    reporter = choose(quiet=options.quiet, plain=plain, verbosity=options.verbose)
     task = host.task = Task(options, caller_digest(options), headers_of(options.header), settings, reporter, lock)
+    if options.report is not None:
+        from hydraflow.core.history import History
+
+        task.history.append(History(time.monotonic()))
     try:
         code = _carried_out(task, host)
     finally:
@@ -99,7 +115,7 @@ class Task:
     told: dict[HydraError, HydraError] = field(default_factory=dict)
     ended: list[tuple[str, FetchResult | HydraError]] = field(default_factory=list)
     begun: datetime = field(default_factory=lambda: datetime.now().astimezone())
-    history: History = field(default_factory=lambda: History(time.monotonic()))
+    history: list[History] = field(default_factory=list)  # one, for a report, or none
 
     def fetch(self) -> int:
         """All URLs into files, all tried; the first failure's code, or that of a partial success of a manifest."""
@@ -218,19 +234,19 @@ class Task:
 
     def _progress(self, progress: Progress) -> None:
         self.reporter.update(progress)
-        if self.options.report is not None:
+        for history in self.history:
             tally = self.reporter.tally
-            self.history.add(time.monotonic(), tally.received, tally.connections)
+            history.add(time.monotonic(), tally.received, tally.connections)
 
     def write_report(self, path: Path) -> None:
         """The run as a page."""
         from hydraflow import report
         from hydraflow.cli import lists
 
-        now = time.monotonic()
-        self.history.end(now, self.reporter.tally.received)
-        elapsed = self.history.points[-1].at
-        lists.write(path, report.page(self.ended, self.history, self.begun, elapsed).encode())
+        [history] = self.history
+        history.end(time.monotonic(), self.reporter.tally.received)
+        page = report.page(self.ended, history, self.begun, history.points[-1].at)
+        lists.write(path, page.encode())
         self.reporter.note(f"the report is in {path}")
 
     def _tell(self, name: str, outcome: FetchResult | HydraError) -> None:
