@@ -33,6 +33,7 @@ class Findings:
         resource: what the server says.
         claims: every digest that somebody promises.
         chosen: the one that a fetch would verify; None if there is none.
+        on_request: the one that it would verify with `--verify require`, where it would not look for one otherwise.
         conflict: why a fetch would take none, if two promise different ones.
         elapsed: seconds until everything was known.
     """
@@ -43,6 +44,7 @@ class Findings:
     chosen: Claim | None
     conflict: HydraError | None
     elapsed: float
+    on_request: Claim | None = None
 
     @property
     def resumable(self) -> bool:
@@ -68,6 +70,7 @@ class Findings:
             "digest_source": None if chosen is None else chosen.source,
             "digest_url": None if chosen is None else chosen.url,
             "claims": [{"digest": str(each.digest), "source": each.source, "url": each.url} for each in self.claims],
+            "digest_on_request": None if self.on_request is None else str(self.on_request.digest),
             "conflict": None if self.conflict is None else str(self.conflict),
             "http_version": resource.http_version,
             "elapsed": self.elapsed,
@@ -75,7 +78,7 @@ class Findings:
 
 
 def inspect(url: str, *, headers: Mapping[str, str] | None = None, settings: Settings | None = None) -> Findings:
-    """Ask what is at a URL, and look for digests as thoroughly as `--verify require` does; nothing is fetched.
+    """Ask what is at a URL and look for digests, first as a fetch does, then as thoroughly as can be; fetch nothing.
 
     Raises:
         HydraError: the server refuses or cannot be reached.
@@ -84,15 +87,19 @@ def inspect(url: str, *, headers: Mapping[str, str] | None = None, settings: Set
 
     async def work(engine: Engine) -> Findings:
         begun = time.monotonic()
-        resource, known = await engine.learn(order, thorough=True)
+        resource, known = await engine.learn(order)
         own = () if order.claim is None else (order.claim,)
-        chosen, conflict = None, None
+        chosen, conflict, on_request = None, None, None
         try:
             chosen = integrity.choose(order.claim, known, resource.size, resource.url)
+            if chosen is None:
+                _, known = await engine.learn(order, thorough=True)
+                on_request = integrity.choose(None, known, resource.size, resource.url)
         except HydraError as error:
             conflict = error
         name = await engine.name(order) if names.is_vague(order.name) else order.name
-        return Findings(name, resource, (*own, *known), chosen, conflict, time.monotonic() - begun)
+        elapsed = time.monotonic() - begun
+        return Findings(name, resource, (*own, *known), chosen, conflict, elapsed, on_request)
 
     return runtime.start(settings or load(), work).wait()
 

@@ -85,9 +85,15 @@ def _digests(findings: Findings) -> Iterator[tuple[str, str]]:
     if findings.conflict is not None:
         yield "conflict", str(findings.conflict)
     chosen = findings.chosen
-    yield "verified by", "the size: nobody promises a digest" if chosen is None else f"{chosen.digest} ({chosen})"
+    wanted = findings.on_request
+    if chosen is not None:
+        yield "verified by", f"{chosen.digest} ({chosen})"
+    elif wanted is not None:
+        yield "verified by", f"the size; with --verify require by {wanted.digest} ({wanted})"
+    else:
+        yield "verified by", "the size: nobody promises a digest"
     for claim in findings.claims:
-        if claim != chosen:
+        if claim not in (chosen, wanted):
             yield "promised too", f"{claim.digest} ({claim})"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -26,21 +27,30 @@ def told(ran) -> dict[str, str]:
     return {row[:12].strip(): row[12:].strip() for row in rows if len(row) > 12}
 
 
+def md5_of(data: bytes) -> str:
+    return base64.b64encode(hashlib.md5(data).digest()).decode()
+
+
 def test_probe_tells_what_a_fetch_would_meet(hydraflow, origin, data):
     digest = hashlib.sha256(data).hexdigest()
     origin.add("/SHA256SUMS", f"{digest}  x.bin\n".encode())
     url = origin.add("/x.bin", data)
     ran = hydraflow("probe", url)
     assert (ran.code, ran.stderr) == (0, "")
+    assert origin.bytes_served("/x.bin") < 100
+    assert hydraflow.left() == []
     rows = told(ran)
     assert ran.stdout.startswith(b"x.bin\n")
     assert rows["size"] == "3.1 MB (3,145,728 bytes)"
     assert rows["version"] == '"v1" (tells any two versions apart)'
     assert rows["parts"] == "the server sends them"
-    assert rows["verified by"] == f"sha256:{digest} (checksum file over http {origin.url}/SHA256SUMS)"
+    source = f"sha256:{digest} (checksum file over http {origin.url}/SHA256SUMS)"
+    assert rows["verified by"] == f"the size; with --verify require by {source}", "as a fetch does it"
+    assert "size checked, no digest known" in hydraflow(url, "-o", "d").stderr
+    ran = hydraflow("probe", origin.add("/y.bin", data, headers={"Content-MD5": md5_of(data)}))
+    assert told(ran)["verified by"].startswith("md5:")
+    assert hydraflow.left() == ["d", "d/x.bin"]
     assert rows["fetched"] == "over several connections, as many as pay; a later run goes on where one ended"
-    assert origin.bytes_served("/x.bin") < 100
-    assert hydraflow.left() == []
 
 
 def test_probe_of_what_cannot_be_resumed(hydraflow, origin, data):
