@@ -37,7 +37,7 @@ _MOST_ROWS, _LONG = 8, 1.0
 #: Columns from which on there is room for a bar, and for what limits it.
 _NARROW, _WIDE = 72, 109
 #: Columns of amounts, rates and times, at least of what is going on, and of the bar.
-_AMOUNT, _RATE, _TIME, _STATE = 14, 10, 6, 14
+_AMOUNT, _RATE, _TIME, _STATE = 14, 10, 7, 14
 _LEAST_NAME, _LEAST_BAR, _MOST_BAR = 10, 6, 40
 _RESET = "\x1b[0m"
 _COLOURS = {"": "", "done": "\x1b[36m", "rest": "\x1b[2m", "dim": "\x1b[2m", "bad": "\x1b[31m", "wait": "\x1b[33m"}
@@ -131,6 +131,7 @@ def _total_row(tally: Tally, now: float, width: int) -> _Row:
 class _Layout:
     """Columns of each cell, the same for all lines; no bar and no state in a narrow terminal, nor a rate in the end."""
 
+    width: int
     name: int
     bar: int
     state: int
@@ -141,12 +142,12 @@ def _layout(rows: Sequence[_Row], longest: int, width: int) -> _Layout:
     figures = _AMOUNT + _RATE + 1
     if width < _NARROW:
         rated = width - figures - 1 >= _LEAST_NAME
-        return _Layout(max(1, width - (figures if rated else _AMOUNT) - 1), 0, 0, rated)
+        return _Layout(width, max(1, width - (figures if rated else _AMOUNT) - 1), 0, 0, rated)
     spare = width - figures - _TIME - 5
     wanted = max([longest, *(width_of(row.name) for row in rows)])
     state = min(max([_STATE, *(width_of(row.state) for row in rows)]), max(_STATE, 2 * spare // 5))
     name = min(max(_LEAST_NAME, wanted), spare - state - _LEAST_BAR)
-    return _Layout(name, min(_MOST_BAR, spare - state - name), state)
+    return _Layout(width, name, min(_MOST_BAR, spare - state - name), state)
 
 
 def _line(row: _Row, layout: _Layout, style: Style) -> str:
@@ -154,15 +155,21 @@ def _line(row: _Row, layout: _Layout, style: Style) -> str:
     name = _fitted(row.name, layout.name, style)
     figures = f"{row.amount:>{_AMOUNT}} {speed:>{_RATE}}"
     if not layout.bar:
-        return f"{name} {figures}" if layout.rated else f"{name} {row.amount:>{_AMOUNT}}"
+        figures = figures if layout.rated else f"{row.amount:>{_AMOUNT}}"
+        return _clipped(f"{name} {figures}", layout.width)
     left = "-:--" if row.left is None else _short(row.left)
-    state = _fitted(row.state, layout.state, style).rstrip()
+    # A figure of more digits than usual takes its room from the words.
+    state = _fitted(row.state, layout.state - max(0, len(figures) - _AMOUNT - _RATE - 1), style).rstrip()
     return f"{name} {style.bar(row.share, layout.bar)} {figures} {left:>{_TIME}} {style.paint(state, row.kind)}"
 
 
 def _short(seconds: float) -> str:
-    """`3:02`, and with hours only where there are some."""
-    return words.duration(seconds).removeprefix("0:").removeprefix("0") if seconds < 3600 else words.duration(seconds)
+    """`3:02`, `1:03:02`, `12 h`, `9 d`: never more than seven columns."""
+    if seconds < 3600:
+        return words.duration(seconds).removeprefix("0:").removeprefix("0")
+    if seconds < 36_000:
+        return words.duration(seconds)
+    return f"{seconds / 3600:.0f} h" if seconds < 360_000 else f"{min(seconds / 86_400, 9999):.0f} d"
 
 
 def _amount(done: int, size: int | None) -> str:

@@ -38,7 +38,7 @@ def tally(files: int, running: int = 0, *, size: int | None = None, seconds: flo
 
 def test_one_file():
     [line] = frame(tally(1, 1), 4.0, 100, 24, BARE)
-    assert re.fullmatch(r"sample000\.bam ━{7}─{29}    2\.0/10\.0 MB 500\.0 kB/s   0:16 3 connections", line)
+    assert re.fullmatch(r"sample000\.bam ━{7}─{28}    2\.0/10\.0 MB 500\.0 kB/s    0:16 3 connections", line)
 
 
 def test_the_limit_is_told_where_there_is_room():
@@ -48,8 +48,8 @@ def test_the_limit_is_told_where_there_is_room():
 
 def test_waiting_and_why():
     waiting = tally(1, 1, phase=Phase.WAITING, message="HTTP status 503; trying again in 2 s")
-    assert frame(waiting, 4.0, 120, 24, BARE)[0].endswith("     -   -:-- waiting: HTTP status 503")
-    assert frame(waiting, 4.0, 80, 24, BARE)[0].endswith("     -   -:-- waiting")
+    assert frame(waiting, 4.0, 120, 24, BARE)[0].endswith("     -    -:-- waiting: HTTP status 503")
+    assert frame(waiting, 4.0, 80, 24, BARE)[0].endswith("     -    -:-- waiting")
 
 
 def test_twenty_files():
@@ -96,7 +96,7 @@ def test_widths(columns, line):
     st.integers(5, 50),
     st.lists(st.text(min_size=1, max_size=60), min_size=1, max_size=12, unique=True),
     st.sampled_from(list(Phase)),
-    st.none() | st.integers(0, 10**13),
+    st.none() | st.integers(0, 10**13) | st.sampled_from([999_960_000, 10**18]),
     st.booleans(),
 )
 def test_no_line_is_too_long(columns, rows, names, phase, size, signs):
@@ -106,9 +106,17 @@ def test_no_line_is_too_long(columns, rows, names, phase, size, signs):
             made.update(Progress("https://h/x", name, phase, int(at * 5000), size, connections=3, message=name), at)
     lines = frame(made, 1.0, columns, rows, Style(colour=False, signs=signs))
     assert len(lines) < max(rows, 5)
-    assert all(width_of(line) < max(columns, 30) for line in lines)
+    assert all(width_of(line) < columns for line in lines)
     assert all(line.isprintable() for line in lines)
     assert signs or all(line.isascii() for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (62, "1:02"), (3599, "59:59"), (3723, "1:02:03"), (43_200, "12 h"), (1e6, "12 d"), (1e12, "9999 d")],
+)
+def test_time_that_is_left(seconds, text):
+    assert display._short(seconds) == text
 
 
 def test_bars_without_colours_and_without_signs():
