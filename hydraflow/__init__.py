@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         stream,
     )
     from hydraflow.errors import HydraError
+    from hydraflow.locking import locked
     from hydraflow.models import Digest, FetchResult, Outcome, Progress, Resource, Verification
     from hydraflow.settings import Settings
 
@@ -36,6 +37,7 @@ _HOMES = {
         "ByteStream", "Hydra", "afetch", "apipe", "aprobe", "astream", "fetch", "fetch_all", "pipe", "probe", "stream",
     ),
     "hydraflow.errors": ("HydraError",),
+    "hydraflow.locking": ("locked",),
     "hydraflow.models": ("Digest", "FetchResult", "Outcome", "Progress", "Resource", "Verification"),
     "hydraflow.settings": ("Settings",),
 }  # fmt: skip
@@ -59,6 +61,7 @@ __all__ = [
     "astream",
     "fetch",
     "fetch_all",
+    "locked",
     "pipe",
     "probe",
     "stream",

@@ -12,7 +12,7 @@ import dataclasses
 import io
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -21,7 +21,7 @@ from contextlib import (
 )
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from hydraflow import delivery, runtime
 from hydraflow.adapters import netrc
@@ -32,6 +32,9 @@ from hydraflow.errors import ConfigurationError, HydraError
 from hydraflow.models import Claim, Digest, DigestSource, FetchResult, Progress, Resource
 from hydraflow.settings import Settings, load
 from hydraflow.streams import Inflow, Keeping, OnOutcome, pour
+
+if TYPE_CHECKING:
+    from hydraflow.core.manifests import Entry
 
 __all__ = ["AsyncByteStream", "ByteStream", "Hydra", "afetch", "apipe", "aprobe", "astream", "fetch", "fetch_all",
            "pipe", "pipe_all", "probe", "stream"]  # fmt: skip
@@ -537,7 +540,7 @@ class Hydra:
 
 
 def fetch_all(
-    urls: Iterable[str],
+    urls: Iterable[str | Entry],
     dest_dir: str | os.PathLike[str] | None = None,
     *,
     settings: Settings | None = None,
@@ -546,7 +549,8 @@ def fetch_all(
     """Fetch many URLs into one directory, for callers without an event loop.
 
     Args:
-        urls: each may carry its own digest and size in the fragment.
+        urls: each may carry its own digest and size in the fragment; or be an entry of a manifest, which may name its
+            place below `dest_dir`, too.
         dest_dir: default: the directory of the settings.
         settings: default: read from the environment.
         options: as for `fetch`; `on_outcome(name, result_or_error)` is called in the engine's thread as each file ends.
@@ -561,7 +565,7 @@ def fetch_all(
 
 
 def _many(
-    urls: Iterable[str],
+    urls: Iterable[str | Entry],
     dest_dir: str | os.PathLike[str] | None,
     settings: Settings,
     *,
@@ -575,20 +579,37 @@ def _many(
 ) -> runtime.Call[list[FetchResult | HydraError]]:
     directory = Path(dest_dir) if dest_dir is not None else settings.output
     taken: set[str] = set()
-    others = tuple(mirrors)
-    wanted = [_order(url, digest, None, headers, on_progress, others) for url in urls]
+    others, items = tuple(mirrors), list(urls)
+    given = {item.name for item in items if not isinstance(item, str) and item.name}
+    wanted = [
+        _order(item, digest, None, headers, on_progress, others)
+        if isinstance(item, str)
+        else _listed(item, headers, on_progress)
+        for item in items
+    ]
     if others and len(wanted) > 1:
         raise ConfigurationError(
             "mirrors are of one URL, and there are several", hint="Put #mirror=URL behind each of them."
         )
-    check_names(wanted)
+    check_names(wanted, given)
+
+    async def outcome_of(engine: Engine, order: Order) -> FetchResult | HydraError:
+        try:
+            vague = names.is_vague(order.name) and order.name not in given
+            name = await engine.name(order) if vague else order.name
+            if name in taken:
+                raise ConfigurationError(f"another URL is written to {name} already", hint=_APART)
+            taken.add(name)
+            return await delivery.to_file(engine, order, directory / name, resume=resume, overwrite=overwrite)
+        except HydraError as error:
+            return error
 
     async def work(engine: Engine) -> list[FetchResult | HydraError]:
         places = asyncio.Semaphore(settings.crowd + settings.width)
 
         async def one(order: Order) -> FetchResult | HydraError:
             async with places:
-                outcome = await _outcome(engine, order, directory, taken, resume=resume, overwrite=overwrite)
+                outcome = await outcome_of(engine, order)
             if on_outcome is not None:
                 on_outcome(order.name, outcome)
             return outcome
@@ -600,17 +621,11 @@ def _many(
     return runtime.start(settings, work)
 
 
-async def _outcome(
-    engine: Engine, order: Order, directory: Path, taken: set[str], *, resume: bool, overwrite: bool
-) -> FetchResult | HydraError:
-    try:
-        name = await engine.name(order) if names.is_vague(order.name) else order.name
-        if name in taken:
-            raise ConfigurationError(f"another URL is written to {name} already", hint=_APART)
-        taken.add(name)
-        return await delivery.to_file(engine, order, directory / name, resume=resume, overwrite=overwrite)
-    except HydraError as error:
-        return error
+def _listed(entry: Entry, headers: Mapping[str, str] | None, on_progress: OnProgress | None) -> Order:
+    """What an entry of a manifest asks for."""
+    order = _order(entry.target, None, None, {**(headers or {}), **dict(entry.headers)}, on_progress)
+    claim = None if entry.digest is None else Claim(entry.digest, DigestSource.MANIFEST)
+    return dataclasses.replace(order, name=entry.name or order.name, claim=claim)
 
 
 # ── what the caller means ────────────────────────────────────────────────────────────────────────────────────────────
@@ -765,8 +780,8 @@ def keep(
     return Keeping(paths, resume, overwrite)
 
 
-def check_names(wanted: Sequence[Order]) -> None:
-    """Each order has a name of its own.
+def check_names(wanted: Sequence[Order], given: Collection[str] = ()) -> None:
+    """Each order has a name of its own; those that are `given` are meant, also if they say nothing.
 
     Raises:
         ConfigurationError: two have not.
@@ -774,7 +789,7 @@ def check_names(wanted: Sequence[Order]) -> None:
     seen: dict[str, Order] = {}
     for order in wanted:
         # What the server will call it is not known yet; the URL may stand twice all the same.
-        name = order.url if names.is_vague(order.name) else order.name
+        name = order.url if names.is_vague(order.name) and order.name not in given else order.name
         other = seen.setdefault(name, order)
         if other is not order and other != order:
             raise ConfigurationError(

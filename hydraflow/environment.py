@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from hydraflow.errors import ConfigurationError
 
-__all__ = ["read"]
+__all__ = ["read", "seconds"]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _TIME = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
@@ -38,6 +38,15 @@ def _seconds(value: Any) -> Any:
         return float(text)
     except ValueError:
         raise PydanticCustomError("time", "Input should be a time, such as 90, 10m or 2h") from None
+
+
+def seconds(text: str) -> float:
+    """A time as people write it, `90`, `10m` or `7d`, in seconds.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return float(_seconds(text))
 
 
 def _size(value: Any) -> Any:

@@ -65,6 +65,9 @@ __all__ = [
 ]
 
 
+_TROUBLESHOOTING = "https://github.com/hydraflow-io/hydraflow/blob/main/docs/troubleshooting.md"
+
+
 def _rebuild(cls: type[HydraError], args: tuple[Any, ...], state: dict[str, Any]) -> HydraError:
     error = cls.__new__(cls, *args)
     error.args = args
@@ -92,6 +95,11 @@ class HydraError(Exception):
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else type(self).__name__
+
+    @property
+    def help(self) -> str:
+        """Where there is more about errors of this kind: what may be behind them, and what to do."""
+        return f"{_TROUBLESHOOTING}#{type(self).__name__.lower()}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args, self.__dict__)

@@ -9,52 +9,68 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Protocol
 
-from hydraflow.errors import HydraError
+from hydraflow.core.tally import Tally
+from hydraflow.errors import (
+    AccessDeniedError,
+    DestinationBusyError,
+    DigestMismatchError,
+    HydraError,
+    IntegrityError,
+    NotFoundError,
+    RemoteProtocolError,
+    RequestError,
+    ResourceChangedError,
+    SizeMismatchError,
+    StorageError,
+    TransferError,
+)
 from hydraflow.models import Bound, FetchResult, Outcome, Phase, Progress, Verification
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import rich.progress
-
 __all__ = [
-    "Live",
+    "MANY",
     "Plain",
     "Quiet",
     "Reporter",
-    "choose",
+    "connections",
+    "details",
+    "duration",
     "error_line",
+    "fit",
+    "is_display",
+    "kind",
     "reasons",
     "say",
     "show_cursor",
     "size_text",
+    "standing_of_all",
     "summary",
     "totals",
 ]
 
 _STEP = 1000
 _LINE_EVERY = 10.0
-_DRAW_EVERY = 0.2
-_NARROW = 64
+#: Files from which on each one's own lines would say less than a line about all.
+MANY = 20
 _SHOW_CURSOR = b"\x1b[?25h"
-#: Red is for errors.
-_COLOURS = {
-    "bar.complete": "cyan",
-    "bar.pulse": "cyan",
-    "progress.download": "none",
-    "progress.data.speed": "none",
-    "progress.remaining": "none",
-}
 #: For terminals and logs that cannot show the real ones.
 _PLAIN_SIGNS = str.maketrans({"→": "->", "…": "...", "×": "x"})
 
 
 class Reporter(Protocol):
     """Tells a person how it goes. All but `note` and `close` are called from the engine's thread."""
+
+    tally: Tally
+
+    def expect(self, files: int, size: int | None) -> None:
+        """So many files are wanted, of so many bytes in all if that is known."""
+        ...
 
     def update(self, progress: Progress) -> None:
         """A transfer has moved on."""
@@ -72,6 +88,10 @@ class Reporter(Protocol):
         """Something else worth knowing."""
         ...
 
+    def report(self, outcomes: Sequence[tuple[str, FetchResult | HydraError]]) -> None:
+        """All have ended: what became of each."""
+        ...
+
     def standing(self) -> str:
         """Where it stands, in half a sentence; empty if nothing has begun or all has ended."""
         ...
@@ -85,190 +105,130 @@ class Reporter(Protocol):
         ...
 
 
-def choose(*, quiet: bool, plain: bool, verbose: bool = False) -> Reporter:
-    """The reporter that fits the options and the terminal."""
-    if quiet:
-        return Quiet()
-    return Plain(verbose=verbose) if plain or not _is_display() else Live(verbose=verbose)
-
-
-def _is_display() -> bool:
+def is_display() -> bool:
+    """Standard error is a terminal on which lines can be drawn again."""
     return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 class Quiet:
     """Errors only."""
 
+    _verbosity = 0
+
     def __init__(self) -> None:
-        self._running: dict[str, Progress] = {}
+        self.tally = Tally()
+
+    def expect(self, files: int, size: int | None) -> None:
+        self.tally = Tally(files, size)
 
     def update(self, progress: Progress) -> None:
-        self._running[progress.name] = progress
+        self.tally.update(progress, time.monotonic())
 
     def finished(self, result: FetchResult, name: str) -> None:
-        del result
-        self._running.pop(name, None)
+        self.tally.finish(name, result, time.monotonic())
 
     def failed(self, error: HydraError, name: str) -> None:
-        self._running.pop(name, None)
-        say(error_line(error, name))
+        self.tally.fail(name, error, time.monotonic())
+        self.say(error_line(error, name), "error")
+        if self._verbosity:
+            self.say(f"{name}: more about it: {error.help}")
+
+    def say(self, line: str, level: str = "info") -> None:
+        """A line of a level: error, warning, info or debug."""
+        del level
+        say(line)
 
     def note(self, line: str) -> None: ...
 
+    def report(self, outcomes: Sequence[tuple[str, FetchResult | HydraError]]) -> None: ...
+
     def standing(self) -> str:
-        running = list(self._running.values())
+        running = [one.progress for one in list(self.tally.running.values())]
+        if not running:
+            return ""
+        after = f", {self.tally.finished:,} done" if self.tally.finished else ""
         if len(running) == 1:
-            return f"{running[0].name} at {_share(running[0])}"
-        return f"{len(running)} files unfinished at {size_text(sum(each.done for each in running))}" if running else ""
+            return f"{running[0].name} at {_share(running[0])}{after}"
+        return f"{len(running)} files unfinished at {size_text(sum(each.done for each in running))}{after}"
 
     def resumable(self) -> bool:
-        return all(each.resumable for each in list(self._running.values()))
+        return all(one.progress.resumable for one in list(self.tally.running.values()))
 
     def close(self) -> None: ...
 
 
 class Plain(Quiet):
-    """One line for each event, and one for each file every ten seconds; `verbose` says why it is as fast as it is."""
+    """Lines, for logs: one for each event, and every ten seconds how far it is.
 
-    def __init__(self, *, verbose: bool = False) -> None:
-        super().__init__()
-        self._verbose = verbose
-        self._told: dict[str, tuple[float, int]] = {}
+    Of more files than `MANY` only those that fail have lines of their own, unless more is asked for.
 
-    def update(self, progress: Progress) -> None:
-        super().update(progress)
-        if progress.message:
-            say(f"{progress.name}: {progress.message}")
-        if self._verbose and progress.decision:
-            say(f"{progress.name}: {progress.decision}")
-        now = time.monotonic()
-        at, done = self._told.setdefault(progress.name, (now, progress.done))
-        if progress.phase is Phase.TRANSFERRING and now - at >= _LINE_EVERY:
-            self._told[progress.name] = (now, progress.done)
-            say(f"{progress.name}: {_so_far(progress, (progress.done - done) / (now - at))}")
-
-    def finished(self, result: FetchResult, name: str) -> None:
-        super().finished(result, name)
-        say(summary(result, name))
-        if self._verbose:
-            say(reasons(result, name))
-
-    def note(self, line: str) -> None:
-        say(line)
-
-
-class Live(Quiet):
-    """Bars on a terminal, one per file in work, with messages above them; the bars go when it is over.
-
-    Drawn when there is news, and not by a thread of its own: what one thread prints while another draws tears the bars.
+    Args:
+        verbosity: 1 says why it is as fast as it is, and has a line for each file; 2 is a log, with times and levels.
     """
 
-    def __init__(self, *, verbose: bool = False) -> None:
+    def __init__(self, *, verbosity: int = 0) -> None:
         super().__init__()
-        self._verbose = verbose
-        import rich.console
-        import rich.progress as bars
-        import rich.theme
+        self._verbosity = verbosity
+        self._told: dict[str, tuple[float, int]] = {}
+        self._phases: dict[str, tuple[Phase, int]] = {}
+        self._begun = time.monotonic()
 
-        console = rich.console.Console(stderr=True, theme=rich.theme.Theme(_COLOURS))
-        self._bars = bars.Progress(
-            *_columns(console.width), console=console, auto_refresh=False, transient=True, expand=True
-        )
-        self._tasks: dict[str, rich.progress.TaskID] = {}
-        self._guard = threading.RLock()
-        self._drawn_at = 0.0
-        self._bars.start()
+    @property
+    def _many(self) -> bool:
+        return self.tally.files > MANY and not self._verbosity
 
     def update(self, progress: Progress) -> None:
         super().update(progress)
-        with self._guard:
-            if progress.message:
-                self._print(f"{progress.name}: {progress.message}", style="dim")
-            if self._verbose and progress.decision:
-                self._print(f"{progress.name}: {progress.decision}", style="dim")
-            self._set(progress)
-            self._draw()
+        if progress.message and not self._many:
+            self.say(f"{progress.name}: {progress.message}", "warning" if progress.phase is Phase.WAITING else "info")
+        if self._verbosity and progress.decision:
+            self.say(f"{progress.name}: {progress.decision}")
+        if self._verbosity > 1:
+            self._tell_changes(progress)
+        self._tell_standing(progress)
 
-    def _set(self, progress: Progress) -> None:
-        if progress.phase in (Phase.DONE, Phase.FAILED):
-            self._remove(progress.name)
+    def _tell_changes(self, progress: Progress) -> None:
+        state = (progress.phase, progress.connections)
+        if self._phases.get(progress.name) != state:
+            self._phases[progress.name] = state
+            self.say(f"{progress.name}: {progress.phase.value}, {connections(progress.connections)}", "debug")
+
+    def _tell_standing(self, progress: Progress) -> None:
+        now, name = time.monotonic(), "" if self._many else progress.name
+        done = self.tally.done if self._many else progress.done
+        at, before = self._told.setdefault(name, (now, done))
+        if now - at < _LINE_EVERY or not (self._many or progress.phase is Phase.TRANSFERRING):
             return
-        task = self._tasks.get(progress.name)
-        if task is None:
-            task = self._bars.add_task(_escape(progress.name), total=None, state="")
-            self._tasks[progress.name] = task
-        self._bars.update(task, completed=progress.done, total=progress.size, state=_state(progress))
-
-    def _draw(self, *, at_once: bool = False) -> None:
-        now = time.monotonic()
-        if at_once or now - self._drawn_at >= _DRAW_EVERY:
-            self._drawn_at = now
-            with contextlib.suppress(OSError):  # the terminal is gone: the transfer need not be
-                self._bars.refresh()
-
-    def _remove(self, name: str) -> None:
-        with self._guard:
-            task = self._tasks.pop(name, None)
-            if task is not None:
-                self._bars.remove_task(task)
-                self._draw(at_once=True)
+        self._told[name] = (now, done)
+        rate = (done - before) / (now - at)
+        self.say(standing_of_all(self.tally, rate) if self._many else f"{name}: {_so_far(progress, rate)}")
 
     def finished(self, result: FetchResult, name: str) -> None:
         super().finished(result, name)
-        self._remove(name)
-        self._print(summary(result, name))
-        if self._verbose:
-            self._print(reasons(result, name), style="dim")
-
-    def failed(self, error: HydraError, name: str) -> None:
-        self._running.pop(name, None)
-        self._remove(name)
-        self._print(error_line(error, name), style="red")
+        if not self._many:
+            self.say(summary(result, name))
+        if self._verbosity:
+            self.say(reasons(result, name))
+        if self._verbosity > 1:
+            self.say(f"{name}: {details(result)}", "debug")
 
     def note(self, line: str) -> None:
-        self._print(line, style="dim")
+        self.say(line)
 
-    def close(self) -> None:
-        with self._guard, contextlib.suppress(OSError):
-            self._bars.stop()
+    def say(self, line: str, level: str = "info") -> None:
+        if self._verbosity > 1:
+            moment = f"{time.strftime('%H:%M:%S')}.{time.time_ns() // 1_000_000 % 1000:03d}"
+            line = f"{moment} {level:<7} {line.removeprefix('error: ') if level == 'error' else line}"
+        say(line)
 
-    def _print(self, line: str, style: str = "") -> None:
-        from rich.text import Text
-
-        with self._guard, contextlib.suppress(OSError):
-            text = _fit(f"hydraflow: {line}", self._bars.console.encoding)
-            # A style given to `print` would be that of the bars below, too.
-            self._bars.console.print(Text(text, style), soft_wrap=True)
+    def report(self, outcomes: Sequence[tuple[str, FetchResult | HydraError]]) -> None:
+        if len(outcomes) > 1:
+            self.note(totals([outcome for _, outcome in outcomes], time.monotonic() - self._begun))
 
 
-def _columns(width: int) -> list[rich.progress.ProgressColumn]:
-    """Name, bar, amount, rate, time left and state; in a narrow terminal the first ones that have room."""
-    import rich.progress as bars
-    from rich.table import Column
-
-    def column(max_width: int | None = None) -> Column:
-        return Column(no_wrap=True, overflow="ellipsis", max_width=max_width)
-
-    amount = [bars.DownloadColumn(table_column=column()), bars.TransferSpeedColumn(table_column=column())]
-    name = bars.TextColumn("{task.description}", table_column=column(max(8, min(32, width - 34))))
-    if width < _NARROW:
-        return [name, *amount]
-    state = bars.TextColumn("{task.fields[state]}", style="dim", table_column=column())
-    return [name, bars.BarColumn(None), *amount, bars.TimeRemainingColumn(compact=True, table_column=column()), state]
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
-
-
-def _state(progress: Progress) -> str:
-    return _connections(progress) if progress.phase is Phase.TRANSFERRING else progress.phase.value
-
-
-def _connections(progress: Progress) -> str:
-    return f"{progress.connections} connection{'s' if progress.connections != 1 else ''}"
+def connections(count: int) -> str:
+    """`3 connections`."""
+    return f"{count} connection{'s' if count != 1 else ''}"
 
 
 def _share(progress: Progress) -> str:
@@ -279,10 +239,11 @@ def _share(progress: Progress) -> str:
 
 
 def _so_far(progress: Progress, rate: float) -> str:
-    parts = [_share(progress), f"{size_text(rate)}/s", _connections(progress)]
+    parts = [_share(progress), f"{size_text(rate)}/s", connections(progress.connections)]
     if progress.size and rate > 0:
-        left = int((progress.size - progress.done) / rate)
-        parts.append(f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left")
+        parts.append(f"{duration((progress.size - progress.done) / rate)} left")
+    if progress.bound is not None:
+        parts.append(f"limited by {_BOUNDS[progress.bound]}")
     return ", ".join(parts)
 
 
@@ -330,12 +291,66 @@ def _algorithm(result: FetchResult) -> str:
     return "" if result.digest is None else result.digest.algorithm
 
 
-def totals(outcomes: Sequence[FetchResult | HydraError]) -> str:
-    """One line about several files."""
+def details(result: FetchResult) -> str:
+    """What else is known of a transfer, for who looks for a fault."""
+    came = f"{result.bytes_from_network:,} bytes received, {result.bytes_from_checkpoint:,} from the checkpoint"
+    return f"{came}, {result.restarts} restarts, {result.http_version}, etag {result.etag}, from {result.final_url}"
+
+
+def standing_of_all(tally: Tally, rate: float) -> str:
+    """`312 of 1,000 files, 31.2 MB of 100.0 MB (31 %), 8.1 MB/s, 32 connections, 0:00:09 left`."""
+    size = tally.known_size
+    share = size_text(tally.done)
+    if size:
+        share = f"{share} of {size_text(size)} ({100 * tally.done // size} %)"
+    parts = [f"{tally.ended:,} of {tally.files:,} files", share, f"{size_text(rate)}/s", connections(tally.connections)]
+    if tally.failed:
+        parts.append(f"{tally.failed:,} failed")
+    if size and rate > 0:
+        parts.append(f"{duration((size - tally.done) / rate)} left")
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """`1:02:03`."""
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def totals(outcomes: Sequence[FetchResult | HydraError], elapsed: float | None = None) -> str:
+    """One line about several files: how many there are, by what they were verified, what failed and why."""
     done = [outcome for outcome in outcomes if isinstance(outcome, FetchResult)]
-    failed = len(outcomes) - len(done)
     size = size_text(sum(result.size for result in done))
-    return f"{len(outcomes)} files: {len(done)} done ({size})" + (f", {failed} failed" if failed else "")
+    took = "" if elapsed is None else f" in {elapsed:.1f} s"
+    parts = [f"{len(done):,} done ({size}{took})"]
+    unproved = sum(result.digest is None for result in done)
+    if unproved:
+        parts.append(f"{unproved:,} without a digest")
+    failed = Counter(kind(outcome) for outcome in outcomes if isinstance(outcome, HydraError))
+    if failed:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in failed.most_common())
+        parts.append(f"{failed.total():,} failed ({kinds})")
+    return f"{len(outcomes):,} files: {', '.join(parts)}"
+
+
+_KINDS: tuple[tuple[type[HydraError], str], ...] = (
+    (NotFoundError, "not found"),
+    (AccessDeniedError, "access denied"),
+    (RequestError, "refused"),
+    (SizeMismatchError, "wrong size"),
+    (DigestMismatchError, "wrong digest"),
+    (IntegrityError, "not verified"),
+    (ResourceChangedError, "changed"),
+    (DestinationBusyError, "busy"),
+    (StorageError, "not written"),
+    (TransferError, "network"),
+    (RemoteProtocolError, "bad answer"),
+)
+
+
+def kind(error: HydraError) -> str:
+    """What went wrong, in two words."""
+    return next((words for each, words in _KINDS if isinstance(error, each)), "other")
 
 
 def error_line(error: HydraError, name: str) -> str:
@@ -360,18 +375,18 @@ def say(line: str) -> None:
         return
     with contextlib.suppress(OSError, ValueError):
         # One write call: lines of several processes on one terminal do not mix.
-        sys.stderr.write(f"{_fit(f'hydraflow: {line}', sys.stderr.encoding)}\n")
+        sys.stderr.write(f"{fit(f'hydraflow: {line}', sys.stderr.encoding)}\n")
         sys.stderr.flush()
 
 
 def show_cursor() -> None:
     """Give the terminal its cursor back: the display hides it, and a process may end before the display does."""
-    if sys.stderr is not None and _is_display():
+    if sys.stderr is not None and is_display():
         with contextlib.suppress(OSError):
             os.write(sys.stderr.fileno(), _SHOW_CURSOR)
 
 
-def _fit(line: str, encoding: str) -> str:
+def fit(line: str, encoding: str) -> str:
     """The line with nothing in it that this encoding has no sign for."""
     if "utf" in encoding.lower():
         return line

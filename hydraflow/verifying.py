@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hydraflow import delivery, runtime
-from hydraflow.core import integrity, metalink, sidecars, urls
+from hydraflow.core import integrity, manifests, metalink, sidecars, urls
 from hydraflow.engine import Engine, Order
 from hydraflow.errors import (
     ConfigurationError,
@@ -108,7 +109,8 @@ def against_url(
 def against_manifest(path: Path, manifest: Path) -> list[Check]:
     """Check all files that a manifest lists, in the directory `path`; or the one at `path`.
 
-    A manifest is what `--json` prints, a Metalink file, or a checksum file (`SHA256SUMS`, `md5checksums.txt`, …).
+    A manifest is what `--json` prints, a data lock, a table as for `--input`, a Metalink file, or a checksum file
+    (`SHA256SUMS`, `md5checksums.txt`, …).
 
     Raises:
         ConfigurationError: it is none of these, or does not list the file.
@@ -192,15 +194,29 @@ def _entries(data: bytes, manifest: Path) -> list[_Entry]:
     start = data.lstrip()[:1]
     try:
         read = _json_lines if start == b"{" else _metalink if start == b"<" else _checksums
-        found = list(read(data))
+        found = list((_manifest if _is_lock(data) else read)(data))
+        if not found:
+            with suppress(ConfigurationError):
+                found = list(_manifest(data))
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{manifest} cannot be understood: {error}") from None
     if not found:
         raise ConfigurationError(
             f"{manifest} lists no file with a digest",
-            hint="Expected: the output of --json, a Metalink file, or lines as sha256sum writes them.",
+            hint="Expected: the output of --json, a data lock, a Metalink file, or lines as sha256sum writes them.",
         )
     return found
+
+
+def _is_lock(data: bytes) -> bool:
+    return b'"hydraflow-lock"' in data[:200]
+
+
+def _manifest(data: bytes) -> Iterator[_Entry]:
+    """A data lock, or a table that names digests: what `--input` and `--locked` take."""
+    for entry in manifests.parse(data).entries:
+        digests = () if entry.digest is None else (entry.digest,)
+        yield _Entry(entry.name or urls.file_name(entry.url), digests, entry.size)
 
 
 def _json_lines(data: bytes) -> Iterator[_Entry]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hydraflow import cli
+from hydraflow.cli.session import SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -128,7 +129,7 @@ def hydraflow(tmp_path: Path) -> Iterator[Hydraflow]:
 def hydraflow_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Any]:
     """The command without a process of its own, for tables of command lines that are refused at once."""
     monkeypatch.chdir(tmp_path)
-    handlers = {number: signal.getsignal(number) for number in cli._SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
 
     def run(*arguments: str) -> Ran:
         code = cli.run(arguments)

@@ -28,6 +28,13 @@ class Screen:
     def text(self) -> str:
         return "\n".join(line if len(line) == self._columns else line.rstrip() for line in self._lines).rstrip()
 
+    def resize(self, columns: int) -> None:
+        """Another width: long lines are wrapped anew, and the cursor stays at the end of its line."""
+        assert self._row == len(self._lines) - 1, "the cursor is in the last line"
+        wrapped = [line[at : at + columns] for line in self._lines for at in range(0, max(1, len(line)), columns)]
+        self._columns, self._lines = columns, wrapped
+        self._row, self._column = len(wrapped) - 1, min(len(wrapped[-1]), columns)
+
     def feed(self, data: bytes) -> None:
         """Show more bytes; a sequence that they cut in two waits for its rest."""
         whole = self._waiting + self._decoder.decode(data)

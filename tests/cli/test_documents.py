@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import ast
+import html
+import os
 import re
 import subprocess
+import sys
 from dataclasses import fields
 
 import click
 import pytest
 
-from hydraflow import cli, errors
+from hydraflow import errors
+from hydraflow.cli import texts
+from hydraflow.cli.fetch import command
+from hydraflow.cli.tasks import PARTIAL
 from hydraflow.settings import Settings, load
 from tests.cli.conftest import ROOT
 from tests.test_floors import FLOORS
@@ -36,8 +42,8 @@ def table(text: str, heading: str) -> list[list[str]]:
 
 def options() -> set[frozenset[str]]:
     """The spellings of each option of the command."""
-    context = click.Context(cli._command, **cli._command.context_settings)
-    return {frozenset(each.opts) for each in cli._command.get_params(context) if isinstance(each, click.Option)}
+    context = click.Context(command, **command.context_settings)
+    return {frozenset(each.opts) for each in command.get_params(context) if isinstance(each, click.Option)}
 
 
 def test_the_table_of_options():
@@ -51,7 +57,7 @@ def test_values_have_one_name_in_the_table_and_the_help():
     told = {row[0] for row in table(README, "| option | meaning |")}
     takers = {
         (max(each.opts, key=len), each.metavar)
-        for each in cli._command.params
+        for each in command.params
         if isinstance(each, click.Option) and each.metavar
     }
     assert takers
@@ -61,7 +67,7 @@ def test_values_have_one_name_in_the_table_and_the_help():
 
 @pytest.mark.parametrize("name", ["threads", "output", "buffer", "limit_rate", "max_wait"])
 def test_an_option_names_its_setting(name):
-    [option] = [each for each in cli._command.params if each.name == name]
+    [option] = [each for each in command.params if each.name == name]
     assert f"[HYDRAFLOW_{name.upper()}, or " in option.help
 
 
@@ -73,7 +79,7 @@ def codes() -> set[int]:
     tree = [errors.HydraError]
     for kind in tree:
         tree += kind.__subclasses__()
-    return {kind.exit_code for kind in tree[1:]} | {0, 129, 130, 143}
+    return {kind.exit_code for kind in tree[1:]} | {0, PARTIAL, 129, 130, 143}
 
 
 def test_the_table_of_exit_codes():
@@ -83,7 +89,7 @@ def test_the_table_of_exit_codes():
 
 
 def test_the_help_tells_the_exit_codes():
-    told = cli._EXIT_CODES.partition("Of several")[0]
+    told = texts.EXIT_CODES.partition("Of several")[0]
     assert {int(code) for code in re.findall(r"\b\d+\b", told)} == codes() - {129}
 
 
@@ -167,3 +173,44 @@ def test_the_terminal_picture():
     for words in ("run the same command again to go on", "from the checkpoint", "verified sha256", "exit code 5"):
         assert words in told
     assert "@font-face" not in picture
+
+
+# ── troubleshooting, and the site ────────────────────────────────────────────────────────────────────────────────────
+
+TROUBLE = (ROOT / "docs/troubleshooting.md").read_text()
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_every_error_has_its_section(name):
+    """Where its `help` leads to; with the hint that people have seen, and the exit code."""
+    kind = getattr(errors, name)
+    sections = dict(re.findall(r"^## (.+)\n((?:(?!^## ).*\n?)*)", TROUBLE, re.MULTILINE))
+    section = " ".join(sections[name].split())
+    assert kind.default_hint in section
+    assert name == "HydraError" or f"*Exit code {kind.exit_code}" in section
+    error = kind.__new__(kind)
+    assert error.help.endswith(f"/docs/troubleshooting.md#{name.lower()}")
+
+
+def test_verbose_leads_there(hydraflow, origin):
+    ran = hydraflow(f"{origin.url}/x.bin", "-v")
+    assert (
+        ran.lines[-1] == f"x.bin: more about it: {errors.NotFoundError.help.fget(errors.NotFoundError('', status=404))}"
+    )
+
+
+def test_the_site_is_built(tmp_path):
+    """With the reference; a link that leads nowhere would be an error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = html.unescape((tmp_path / "reference/cli/index.html").read_text())
+    assert all(option in told for names in options() for option in names)
+    assert all(f'id="hydraflow-{name}"' in told for name in texts.COMMANDS if name != "fetch")
+    assert "HYDRAFLOW_MAX_WAIT" in (tmp_path / "reference/settings/index.html").read_text()
+    assert "troubleshooting/#diskfullerror" in (tmp_path / "reference/errors/index.html").read_text()
+    home = (tmp_path / "index.html").read_text()
+    assert 'src="images/terminal.svg"' in home
+    assert "https://fonts" not in home, "nothing is loaded from elsewhere"

@@ -52,7 +52,8 @@ def test_quiet_prints_errors(hydraflow, origin):
 def test_several_files_are_summed_up(hydraflow, origin, data):
     urls = [origin.add("/x.bin", data), origin.url + "/missing.bin", origin.add("/y.bin", data)]
     ran = hydraflow(*urls)
-    assert ran.lines[-1] == "3 files: 2 done (6.3 MB), 1 failed"
+    total = r"3 files: 2 done \(6\.3 MB in \d\.\d s\), 2 without a digest, 1 failed \(1 not found\)"
+    assert re.fullmatch(total, ran.lines[-1])
     assert ran.error.startswith("error: missing.bin: 404")
 
 
@@ -79,6 +80,7 @@ def test_json_of_a_success(hydraflow, origin, data):
         "bytes_from_network": len(data),
         "bytes_from_checkpoint": 0,
         "restarts": 0,
+        "exit_code": 0,
     }
     assert {name: told[name] for name in expected} == expected
 
@@ -92,6 +94,7 @@ def test_json_of_a_failure(hydraflow, origin):
         "error": "NotFoundError",
         "message": "404 Not Found",
         "hint": "Check the URL; the file may have moved.",
+        "help": "https://github.com/hydraflow-io/hydraflow/blob/main/docs/troubleshooting.md#notfounderror",
         "exit_code": 3,
     }
     assert ran.error.startswith("error: x.bin: 404 Not Found.")
@@ -115,7 +118,11 @@ def test_json_of_a_pipe(hydraflow, origin, data):
 def test_verbose_tells_why_it_is_as_fast_as_it_is(hydraflow, origin):
     data = bytes(6 * MIB)
     origin.when().slow(3 * MIB)
-    ran = hydraflow(origin.add("/x.bin", data), "-v", "-t", "3", "--json")
+    url = origin.add("/x.bin", data)
+    for attempt in range(6):  # an answer that took more than 10 ms, as on a busy machine, changes nothing
+        ran = hydraflow(url, "-v", "-t", "3", "--json", "-o", f"d{attempt}")
+        if json.loads(ran.stdout)["decisions"]:
+            break
     assert re.search(r"^x\.bin: [23] connections from now on: the server answers$", "\n".join(ran.lines), re.MULTILINE)
     told = json.loads(ran.stdout)
     assert told["limited_by"] in ("ceiling", "link")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hydraflow import progress
-from hydraflow.errors import NotFoundError, StorageError
+from hydraflow import display, progress
+from hydraflow.errors import DigestMismatchError, NotFoundError, StorageError
 from hydraflow.models import Digest, DigestSource, FetchResult, Outcome, Phase, Progress, Verification
 
 RESULT = FetchResult(
@@ -86,8 +86,10 @@ def test_error_line(error, name, line):
 
 def test_totals():
     failed = NotFoundError("404 Not Found", status=404)
-    assert progress.totals([RESULT, NO_DIGEST]) == "2 files: 2 done (419.4 MB)"
-    assert progress.totals([RESULT, failed]) == "2 files: 1 done (209.7 MB), 1 failed"
+    wrong = DigestMismatchError("md5 mismatch", algorithm="md5", expected="0", actual="1", source="me")
+    assert progress.totals([RESULT, NO_DIGEST]) == "2 files: 2 done (419.4 MB), 1 without a digest"
+    assert progress.totals([RESULT, failed], 3.14) == ("2 files: 1 done (209.7 MB in 3.1 s), 1 failed (1 not found)")
+    assert progress.totals([failed, wrong, wrong]) == ("3 files: 0 done (0 B), 3 failed (2 wrong digest, 1 not found)")
 
 
 @pytest.fixture
@@ -133,7 +135,7 @@ def test_standing():
     reporter.update(replace(MOVING, name="y.bam", done=1_000_000, size=None))
     assert reporter.standing() == "2 files unfinished at 4.3 MB"
     reporter.finished(RESULT, "x.bam")
-    assert reporter.standing() == "y.bam at 1.0 MB"
+    assert reporter.standing() == "y.bam at 1.0 MB, 1 done"
 
 
 def test_a_failed_file_is_over(capsys):
@@ -157,13 +159,13 @@ def test_a_late_event_after_the_display(monkeypatch):
     """The engine's thread may still report when the display is gone: a line then, and no bar."""
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
-    reporter = progress.Live()
+    reporter = display.Live()
     reporter.update(MOVING)
     reporter.close()
     stream.truncate(0)
     reporter.update(replace(MOVING, done=10, message="late"))
     reporter.update(replace(MOVING, name="y.bam", phase=Phase.FAILED))
-    assert stream.getvalue().strip("\0") == "hydraflow: x.bam: late\n"
+    assert stream.getvalue().strip("\0") == "\x1b[2mhydraflow: x.bam: late\x1b[0m\n"
 
 
 @pytest.mark.parametrize(("encoding", "line"), [("utf-8", "a → b é"), ("ascii", "a -> b ?"), ("latin-1", "a -> b é")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import pty
 import re
@@ -28,10 +29,16 @@ class Terminal:
 
     def __init__(self, hydraflow, columns: int = 80) -> None:
         self.screen = Screen(columns)
+        self.received = 0
         self._hydraflow = hydraflow
         self._master, self._slave = pty.openpty()
         fcntl.ioctl(self._slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.process: subprocess.Popen[bytes] | None = None
+
+    def resize(self, columns: int) -> None:
+        """Make it narrower; what stands there is wrapped anew, as terminals do."""
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self.screen.resize(columns)
 
     def start(self, *arguments: object, environment: dict[str, str] | None = None, **options) -> None:
         options = {"stdout": self._slave, "stderr": self._slave, **options}
@@ -60,6 +67,7 @@ class Terminal:
             data = os.read(self._master, 65536)
         except OSError:  # the other end is closed
             return False
+        self.received += len(data)
         self.screen.feed(data)
         return bool(data)
 
@@ -138,14 +146,47 @@ def test_messages_stand_above_the_bars(terminal, origin, data):
     urls = [origin.add("/sample.bin", data), origin.add("/other.bin", b"x" * 1000), origin.url + "/missing.bin"]
     terminal.start(*urls)
     terminal.wait_for(r"(?s)other\.bin: .*trying again.*\nsample\.bin .*\d\.\d/3\.1 MB")
-    terminal.wait_for(r"(?s)other\.bin: fetched.*\nsample\.bin .*\d\.\d/3\.1 MB")
-    assert terminal.screen.text.count("━ ") == 1, "the bars of files that are done are gone"
+    terminal.wait_for(r"(?s)sample\.bin .*\d\.\d/3\.1 MB.*\n2 of 3 files .* 1 failed")
+    assert "other.bin ━" not in terminal.screen.text, "the bars of files that are done are gone"
     assert terminal.finish() == 3
     assert cut.fired == 1
     events = re.findall(r"^hydraflow: (error: \w+|\w+)", terminal.screen.text, re.MULTILINE)
-    assert sorted(events) == ["3", "error: missing", "other", "other", "sample"]
+    assert sorted(events) == ["3", "error: missing", "other"]
     assert events[-1] == "3", "the sum comes last"
     assert "━" not in terminal.screen.text
+    assert re.search(r"(?m)^file +size +time +retries +verified by$", terminal.screen.text)
+    assert re.search(r"(?m)^sample\.bin +3\.1 MB +\d\.\d s +0  size only$", terminal.screen.text)
+    assert re.search(r"(?m)^other\.bin +1\.0 kB +\d\.\d s +1  size only$", terminal.screen.text)
+    assert re.search(r"(?m)^missing\.bin +failed: not found$", terminal.screen.text)
+
+
+def test_a_terminal_that_becomes_narrower(hydraflow, origin, data):
+    """The rows that the last frame takes then are taken away with it."""
+    origin.when().slow(1_200_000)
+    terminal = Terminal(hydraflow, 100)
+    terminal.start(origin.add("/sample.bin", data), origin.add("/other.bin", data), "-t", "2")
+    terminal.wait_for(r"0 of 2 files .* \d\.\d/6\.3 MB")
+    terminal.resize(40)
+    terminal.wait_for(r"(?m)^0 of 2 files +[4-6]\.\d/6\.3 MB +\d\.\d MB/s$")
+    assert len(terminal.screen.text.splitlines()) == 3
+    assert terminal.finish() == 0
+    assert "0 of 2" not in terminal.screen.text
+    terminal.close()
+
+
+def test_a_thousand_files_are_calm(hydraflow, nginx, samples):
+    """One line for all of them, drawn five times a second; nothing else comes to the terminal."""
+    rows = [{"url": f"{nginx.url}/small.bin?{n}", "name": f"{n}.bin", "size": 1000} for n in range(1000)]
+    (hydraflow.directory / "m").write_text(json.dumps(rows))
+    terminal = Terminal(hydraflow)
+    terminal.start("--input", "m", "-o", "d", "--limit-rate", "600kB")
+    terminal.wait_for(r"\d+ of 1,000 files ")
+    assert len(terminal.screen.text.splitlines()) == 1
+    assert terminal.finish() == 0
+    [line] = terminal.screen.text.splitlines()
+    assert line.startswith("hydraflow: 1,000 files: 1,000 done (1.0 MB in ")
+    assert terminal.received < 60_000
+    terminal.close()
 
 
 def test_waiting_is_shown(terminal, origin, data):

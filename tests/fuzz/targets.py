@@ -11,7 +11,20 @@ from hypothesis import strategies as st
 
 from hydraflow import verifying
 from hydraflow.adapters import ownership
-from hydraflow.core import catalogues, claims, headers, journal, links, metalink, names, responses, sidecars, urls
+from hydraflow.core import (
+    catalogues,
+    claims,
+    headers,
+    journal,
+    links,
+    locks,
+    metalink,
+    names,
+    responses,
+    sidecars,
+    urls,
+)
+from hydraflow.core import manifests as lists
 from hydraflow.core.responses import Ask
 from hydraflow.errors import ConfigurationError, RemoteProtocolError
 from hydraflow.models import Digest, Head
@@ -177,6 +190,27 @@ def check_manifest(data: bytes) -> None:
     assert all(isinstance(entry.name, str) for entry in entries)
 
 
+def check_list(data: bytes) -> None:
+    """Entries whose names stay below a directory, or an error of the user's."""
+    try:
+        found = lists.parse(data)
+    except ConfigurationError:
+        return
+    for entry in found.entries:
+        parts = entry.name.split("/")
+        assert entry.name == "" or not {"", ".", ".."} & set(parts)
+        assert urls.parse(entry.target).url == entry.url
+
+
+def check_lock(data: bytes) -> None:
+    """A lock that can be written again, or an error of the user's."""
+    try:
+        lock = locks.parse(data)
+    except ConfigurationError:
+        return
+    assert set(locks.parse(locks.encode(lock.files)).files) == set(lock.files)
+
+
 def check_journal(data: bytes) -> None:
     """Replay never raises, and claims no byte beyond the size."""
     found = journal.replay(data)
@@ -200,6 +234,10 @@ METALINK = f"""<?xml version="1.0"?><metalink xmlns="urn:ietf:params:xml:ns:meta
 LISTING = f"{MD5}  ./{NAME}\n{SHA256} *other\nMD5 ({NAME}) = {MD5}\n\\{MD5}  a\\nb\n"
 ZENODO = json.dumps({"entries": [{"key": NAME, "checksum": f"md5:{MD5}", "size": 4}]})
 ENA = json.dumps([{"fastq_ftp": f"a;{NAME}", "fastq_md5": f"{MD5};{MD5}"}])
+TABLE = f"url\tmd5\tsize\tname\nhttps://h/x\t{MD5}\t4\td/x\n"
+ARIA2 = f"https://h/x\thttps://m/x\n  out=x\n  dir=d\n  checksum=md5={MD5}\n  header=A: b\n"
+REPORT = f"fastq_ftp\tfastq_md5\tfastq_bytes\nh/a;h/b\t{MD5};{MD5}\t4;5\n"
+LOCK = locks.encode([locks.Locked(NAME, "https://h/x", 4, Digest("sha256", SHA256), '"1"')])
 RESULT = json.dumps({"name": NAME, "ok": True, "digest": f"sha256:{SHA256}", "size": 4}) + "\n"
 IDENTITY = journal.Identity("http://h/x", 1000, headers.validator(Head(200, (("etag", '"v1"'),), "")), (), "part-1")
 JOURNAL = journal.encode_header() + journal.encode_resource(IDENTITY) + journal.encode_durable([])
@@ -217,6 +255,8 @@ TARGETS: dict[str, tuple[st.SearchStrategy, Callable]] = {
     "metalink": (spoilt(METALINK), check_metalink),
     "catalogues": (spoilt(ZENODO, ENA), check_catalogue),
     "manifests": (spoilt(LISTING, METALINK, RESULT), check_manifest),
+    "lists": (spoilt(TABLE, ARIA2, REPORT, METALINK, RESULT), check_list),
+    "locks": (spoilt(LOCK), check_lock),
     "journal": (spoilt(JOURNAL), check_journal),
     "ownership": (spoilt(RECORD, COLOURED), check_record),
 }

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hydraflow.cli.options import headers_of
+from hydraflow.cli.texts import CONTEXT, Command
 from hydraflow.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -19,9 +21,18 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
-@click.command("hydraflow verify", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_EXAMPLES = """
+hydraflow verify data/x.bam --from https://example.org/x.bam
+hydraflow verify data/ --from SHA256SUMS
+hydraflow verify data/x.bam --digest sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+"""
+
+
+@click.command("hydraflow verify", cls=Command, examples=_EXAMPLES, context_settings=CONTEXT)
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--from", "source", metavar="URL|MANIFEST", help="Where the right digest is known from.")
+@click.option(
+    "--from", "source", type=click.Path(), metavar="URL|MANIFEST", help="Where the right digest is known from."
+)
 @click.option("--digest", metavar="ALG:HEX", help="The right digest, e.g. sha256:9f86d08….")
 @click.option("--header", multiple=True, metavar="'NAME: VALUE'", help="Add a request header (may be repeated).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per file on standard output.")
@@ -40,10 +51,12 @@ def command(
     """Check files that are there already.
 
     PATH is a file, or a directory with the files that a manifest lists.  A URL's digest is found as for a fetch: in the
-    answer, in checksum files beside it, in the provider's catalogue.  A manifest is what --json printed, a Metalink
-    file, or a checksum file.  Exit codes: 0 all verified by a digest, 5 not, 6 a file is missing.
+    answer, in checksum files beside it, in the provider's catalogue.  A manifest is what --json printed, a data lock,
+    a table as for --input, a Metalink file, or a checksum file.
+
+    Exit codes: 0 all verified by a digest, 5 not, 6 a file is missing.
     """
-    checks = _checks(path, source, digest, context.obj.headers(header))
+    checks = _checks(path, source, digest, headers_of(header))
     for check in checks if as_json else ():
         sys.stdout.write(f"{json.dumps(check.as_dict())}\n")
     shown = [check for check in checks if check.error is not None] if quiet else checks

@@ -1,0 +1,141 @@
+"""`--input`: many files from a list, a summary, what failed, and a second try of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import stat
+from random import Random
+
+import pytest
+
+from lab.nginx import Nginx
+
+#: Of the thousand files: those with a wrong digest in the list, and those that are not there.
+BAD, MISSING = {10, 500, 900}, {20, 700}
+
+
+@pytest.fixture(scope="module")
+def thousand(tmp_path_factory):
+    """A thousand files of 100 KB on a real server, and the table that lists them."""
+    directory, random, rows = tmp_path_factory.mktemp("thousand"), Random(1), ["url\tsha256\tsize\tsample"]
+    with Nginx(directory) as server:
+        for number in range(1000):
+            data = random.randbytes(100_000)
+            if number not in MISSING:
+                (directory / f"{number}.bin").write_bytes(data)
+            digest = "0" * 64 if number in BAD else hashlib.sha256(data).hexdigest()
+            rows.append(f"{server.url}/{number}.bin\t{digest}\t100000\ts{number}")
+        yield directory, "\n".join(rows) + "\n"
+
+
+def test_a_thousand_files(hydraflow, thousand):
+    served, table = thousand
+    (hydraflow.directory / "m.tsv").write_text(table)
+    ran = hydraflow("--input", "m.tsv", "-o", "d", "--json", "--failed", "failed.jsonl")
+    assert ran.code == 9
+    told = {line["name"]: line for line in map(json.loads, ran.stdout.splitlines())}
+    expected = {f"{n}.bin": 5 if n in BAD else 3 if n in MISSING else 0 for n in range(1000)}
+    assert {name: line["exit_code"] for name, line in told.items()} == expected
+    assert all(line["ok"] == (line["exit_code"] == 0) for line in told.values())
+    assert ran.lines[0] == "m.tsv: passed over, since it means nothing here: sample"
+    errors = [line for line in ran.lines if line.startswith("error: ")]
+    assert len(errors) == 5
+    assert len(ran.lines) <= 9, "of a thousand files only those that failed have lines of their own"
+    total = r"1,000 files: 995 done \(99\.5 MB in \d+\.\d s\), 5 failed \(3 wrong digest, 2 not found\)"
+    assert re.fullmatch(total, ran.lines[-2])
+    assert ran.lines[-1] == "what failed is listed in failed.jsonl: to try it again, --input failed.jsonl"
+    names = {path.name for path in (hydraflow.directory / "d").iterdir()}
+    assert names == {name for name, code in expected.items() if code == 0}
+    _rerun_of_the_failed(hydraflow, served)
+
+
+def _rerun_of_the_failed(hydraflow, served):
+    listed = (hydraflow.directory / "failed.jsonl").read_text().splitlines()
+    assert len(listed) == 5
+    assert {line["size"] for line in map(json.loads, listed)} == {100_000}
+    (served / "20.bin").write_bytes(_data(20))
+    ran = hydraflow("--input", "failed.jsonl", "-o", "d", "--json", "-q", "--failed", "failed.jsonl")
+    assert ran.code == 9
+    codes = {line["name"]: line["exit_code"] for line in map(json.loads, ran.stdout.splitlines())}
+    assert codes == {"10.bin": 5, "500.bin": 5, "900.bin": 5, "700.bin": 3, "20.bin": 0}
+    assert len((hydraflow.directory / "failed.jsonl").read_text().splitlines()) == 4
+    (served / "20.bin").unlink()
+
+
+def _data(number: int) -> bytes:
+    random = Random(1)
+    return [random.randbytes(100_000) for _ in range(number + 1)][-1]
+
+
+def test_what_failed_is_for_its_owner_only_and_goes_when_all_is_well(hydraflow, origin, data):
+    url = origin.add("/x.bin", data)
+    missing = origin.url.replace("//", "//me:t0psecret@") + "/missing.bin"
+    ran = hydraflow(url, missing, "--failed", "failed")
+    listed = hydraflow.directory / "failed"
+    assert ran.code == 3
+    assert json.loads(listed.read_text()) == {"url": missing}
+    assert stat.S_IMODE(listed.stat().st_mode) == 0o600
+    assert "t0psecret" not in ran.stderr
+    origin.add("/missing.bin", data)
+    assert hydraflow("-i", "failed", "--failed", "failed").code == 0
+    assert hydraflow.left() == ["download", "download/missing.bin", "download/x.bin"]
+
+
+def test_all_failed(hydraflow, origin):
+    (hydraflow.directory / "m").write_text(f"{origin.url}/a\n{origin.url}/b\n")
+    assert hydraflow("--input", "m").code == 3
+
+
+def test_standard_input_names_mirrors_and_headers(hydraflow, origin, data):
+    origin.when(path="/x.bin").status(503)
+    lines = f"{origin.add('/x.bin', data)}\t{origin.add('/y/x.bin', data)}\n  out=a/b.bin\n  header=X-A: b\n"
+    done = hydraflow.shell('printf %s "$LIST" | hydraflow --input - -o d', LIST=lines)
+    assert done.code == 0, done.stderr
+    assert (hydraflow.directory / "d/a/b.bin").read_bytes() == data
+    assert {record.headers.get("x-a") for record in origin.ledger} == {"b"}
+
+
+def test_a_name_that_says_nothing_is_kept_if_it_was_given(hydraflow, origin, data):
+    row = {"url": origin.add("/x.bin", data), "name": "data"}
+    (hydraflow.directory / "m").write_text(json.dumps([row, f"{origin.add('/z.bin', data)}"]))
+    assert hydraflow("--input", "m", "-o", "d").code == 0
+    assert hydraflow.left() == ["d", "d/data", "d/z.bin", "m"]
+
+
+def test_a_list_can_be_streamed(hydraflow, origin):
+    urls = [origin.add(f"/{n}.txt", f"{n}\n".encode()) for n in range(5)]
+    (hydraflow.directory / "m").write_text("\n".join(urls))
+    ran = hydraflow("--input", "m", "--stream")
+    assert (ran.code, ran.stdout) == (0, b"0\n1\n2\n3\n4\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "message"),
+    [
+        ("", [], "m lists no file"),
+        ("nonsense", [], "m: line 1: this is not a URL with a host"),
+        ("url,md5\nhttp://h/a,1\n", [], "m: line 2: a md5 digest has 32"),
+        ("http://h/a/x\nhttp://h/b/x\n", [], "two URLs would be written to one name, x"),
+        ("http://h/a\n", ["--md5", "0" * 32], "one digest cannot be that of several URLs"),
+        ("http://h/a\nhttp://h/b\n", ["--mirror", "http://h/c"], "--mirror is of one URL"),
+        ("http://h/a\n", ["--stream", "--failed", "f"], "--failed is for files"),
+    ],
+)
+def test_refused_before_anything_is_asked_for(hydraflow_here, tmp_path, text, arguments, message):
+    (tmp_path / "m").write_text(text)
+    ran = hydraflow_here("--input", "m", *arguments)
+    assert ran.code == 2
+    assert message in ran.error
+
+
+def test_a_list_that_is_not_there(hydraflow_here):
+    ran = hydraflow_here("--input", "m")
+    assert (ran.code, ran.error) == (6, "error: cannot read m: No such file or directory")
+
+
+def test_a_list_of_failures_that_cannot_be_written(hydraflow, origin):
+    ran = hydraflow(f"{origin.url}/missing", "--failed", "no/where")
+    assert ran.code == 6
+    assert "cannot write no/where: No such file or directory" in ran.stderr
