@@ -55,6 +55,7 @@ def fetch(
     resume: bool = True,
     overwrite: bool = False,
     on_progress: OnProgress | None = None,
+    stopped: Callable[[], bool] = lambda: False,
     settings: Settings | None = None,
 ) -> FetchResult:
     """Fetch a URL to a file, over several connections, going on from where an earlier run ended.
@@ -73,6 +74,7 @@ def fetch(
         resume: go on from the checkpoint of an earlier run.
         overwrite: replace another file at `dest`.
         on_progress: called at most ten times a second, in the engine's thread.
+        stopped: tells when to end it all, for callers that nothing can be thrown at; asked in this thread.
         settings: default: read from the environment.
 
     Returns:
@@ -82,12 +84,13 @@ def fetch(
         DestinationBusyError: another process fetches another URL to `dest`, shows no sign of life, or takes longer than
             `settings.busy_timeout`.
         HydraError: the member of the tree in `hydraflow.errors` says what went wrong; nothing is left at `dest`.
+        CancelledError: `stopped()` is true; the checkpoint is kept.
     """
     settings = settings or load()
     order = _order(url, digest, size, headers, on_progress, mirrors)
     path = _destination(order, dest, settings)
     filing = _filing(order, path, named=_is_named(order, dest), resume=resume, overwrite=overwrite)
-    return runtime.start(settings, filing).wait()
+    return runtime.start(settings, filing).wait(stopped)
 
 
 async def afetch(
@@ -540,6 +543,7 @@ def fetch_all(
     urls: Iterable[str],
     dest_dir: str | os.PathLike[str] | None = None,
     *,
+    stopped: Callable[[], bool] = lambda: False,
     settings: Settings | None = None,
     **options: Any,
 ) -> list[FetchResult | HydraError]:
@@ -548,6 +552,7 @@ def fetch_all(
     Args:
         urls: each may carry its own digest and size in the fragment.
         dest_dir: default: the directory of the settings.
+        stopped: as for `fetch`.
         settings: default: read from the environment.
         options: as for `fetch`; `on_outcome(name, result_or_error)` is called in the engine's thread as each file ends.
 
@@ -557,7 +562,7 @@ def fetch_all(
     Raises:
         ConfigurationError: a URL is wrong, or two would be written to one name; nothing was transferred.
     """
-    return _many(urls, dest_dir, settings or load(), **options).wait()
+    return _many(urls, dest_dir, settings or load(), **options).wait(stopped)
 
 
 def _many(
