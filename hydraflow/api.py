@@ -154,9 +154,15 @@ class ByteStream(io.RawIOBase):
     """
 
     def __init__(
-        self, settings: Settings, *orders: Order, keeping: Keeping | None = None, decompress: bool = False
+        self,
+        settings: Settings,
+        *orders: Order,
+        keeping: Keeping | None = None,
+        decompress: bool = False,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
+        self._stopped = stopped
         self._flow = Inflow(settings, orders, keeping=keeping, decompress=decompress)
         self._ended = False
         self.name = orders[0].name
@@ -207,6 +213,8 @@ class ByteStream(io.RawIOBase):
         if self.closed:
             raise ValueError("the stream is closed")
         while not self._ended:
+            if self._stopped():
+                raise asyncio.CancelledError
             view = self._flow.take(most)
             if view:
                 return view
@@ -264,13 +272,14 @@ def stream(
     decompress: bool = False,
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
+    stopped: Callable[[], bool] = lambda: False,
     settings: Settings | None = None,
 ) -> AbstractContextManager[ByteStream]:
     """Open a URL as a stream of bytes in order; nothing is written to disk.
 
-    Use it in a `with` statement; leaving early ends the transfer.  For the arguments and errors see `fetch`.  Several
-    URLs follow each other in one stream, each verified before its end is given; the next one is begun while one is
-    read.
+    Use it in a `with` statement; leaving early ends the transfer.  For the arguments and errors see `fetch`; `stopped`
+    is asked while a reader waits.  Several URLs follow each other in one stream, each verified before its end is given;
+    the next one is begun while one is read.
 
     `start` and `stop` choose the bytes from offset `start` up to, not including, `stop`.  Then no digest is checked,
     only that all these bytes are of one version of the file: the verdict is `Verification.SIZE`.  A range that begins
@@ -294,14 +303,19 @@ def stream(
         headers=headers,
         on_progress=on_progress,
     )
-    return _open_stream(policies, wanted, keep(wanted, spool, policies), decompress=decompress)
+    return _open_stream(policies, wanted, keep(wanted, spool, policies), decompress=decompress, stopped=stopped)
 
 
 @contextmanager
 def _open_stream(
-    settings: Settings, orders: Sequence[Order], keeping: Keeping | None, *, decompress: bool
+    settings: Settings,
+    orders: Sequence[Order],
+    keeping: Keeping | None,
+    *,
+    decompress: bool,
+    stopped: Callable[[], bool],
 ) -> Iterator[ByteStream]:
-    opened = ByteStream(settings, *orders, keeping=keeping, decompress=decompress)
+    opened = ByteStream(settings, *orders, keeping=keeping, decompress=decompress, stopped=stopped)
     try:
         yield opened
     finally:
