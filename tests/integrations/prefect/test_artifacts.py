@@ -42,9 +42,12 @@ def fetch(url: str, path: Path, **options: Any) -> Any:
 
 
 def test_ends_at_a_hundred_percent(url: str, tmp_path: Path) -> None:
-    (artifact,) = shown(fetch(url, tmp_path / "x.bin"))
-    assert (artifact.type, artifact.data) == ("progress", 100)
-    assert artifact.description == "x.bin: 100,000 of 100,000 bytes"
+    bar, proof = sorted(shown(fetch(url, tmp_path / "x.bin")), key=lambda artifact: artifact.type, reverse=True)
+    assert (bar.type, bar.data) == ("progress", 100)
+    assert bar.description == "x.bin: 100,000 of 100,000 bytes"
+    assert proof.type == "markdown"
+    assert "size checked" in proof.data
+    assert f"<{url}>" in proof.data
 
 
 def test_is_not_made_on_request(url: str, tmp_path: Path) -> None:
