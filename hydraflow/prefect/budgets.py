@@ -23,6 +23,7 @@ from uuid import UUID
 
 from httpx import HTTPStatusError
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import ObjectNotFound
 
 from hydraflow import runtime
@@ -170,7 +171,12 @@ def _leave(share: _Share) -> None:
 
 
 def _hosts(urls: Iterable[str]) -> list[str]:
-    """Each once, in one order for all processes: two that wait for each other's second host would wait for ever."""
+    """Each once, in one order for all processes: two that wait for each other's second host would wait for ever.
+
+    None outside of runs: there may be no server to ask, and Prefect would start one.
+    """
+    if FlowRunContext.get() is None and TaskRunContext.get() is None:
+        return []
     return sorted({urlsplit(url).hostname or "" for url in urls} - {""})
 
 

@@ -86,7 +86,7 @@ class FileOnDisk(CachePolicy):
 
 def _place(dest: Any) -> str:
     """Absolute, and with the slash that makes it a directory."""
-    text = os.fspath(dest)
+    text: str = os.fspath(dest)
     return os.path.abspath(text) + (os.sep if text.endswith(os.sep) else "")  # noqa: PTH100 - Path drops the slash
 
 

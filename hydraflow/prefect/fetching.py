@@ -21,7 +21,7 @@ from hydraflow.prefect.artifacts import Board
 from hydraflow.prefect.budgets import aheld, held
 from hydraflow.prefect.caching import FileOnDisk, replaceable
 from hydraflow.prefect.dispatch import HydraTask
-from hydraflow.prefect.lineage import materialized
+from hydraflow.prefect.lineage import materialized, materialized_all
 from hydraflow.prefect.profiles import HydraProfile, aloaded, loaded, reveal, settle
 from hydraflow.prefect.records import FetchedFile
 from hydraflow.prefect.retrying import worth_another_try
@@ -274,7 +274,7 @@ def _report_all(
     if board is not None:
         rows = [_row(url, outcome) for url, outcome in zip(wanted, outcomes, strict=True)]
         board.table(rows, f"{count}, {size}")
-    materialized(*files)
+    materialized_all(files)
     if len(errors) > 1:
         raise ExceptionGroup(f"{len(errors):,} of {len(outcomes):,} files failed", errors)
     if errors:
