@@ -137,8 +137,9 @@ class _Share:
                     client.renew_concurrency_lease(lease, _LEASE)
                     renewed = time.monotonic()
         finally:
-            # The next process counts on it that these are closed.
-            runtime.start(self.limited(), lambda engine: engine.rest()).wait()
+            # The next process counts on it that these are closed; at the end of this one they are.
+            if not self.over.is_set():
+                runtime.start(self.limited(), lambda engine: engine.rest()).wait()
             client.release_concurrency_slots_with_lease(lease)
 
     def _unused(self) -> bool:

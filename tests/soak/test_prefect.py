@@ -1,5 +1,7 @@
 """Prefect flows that are ended in every way, and five hundred files; prints what it saw."""
 
+# ruff: noqa: F811 - fixtures, which are imported
+
 from __future__ import annotations
 
 import hashlib
@@ -57,7 +59,7 @@ def still(origin: Origin) -> int:
 
 
 @pytest.mark.parametrize(("way", "number"), SIGNALS)
-def test_signals(origin: Origin, tmp_path: Path, prefect_api: str, way: str, number: int) -> None:  # noqa: F811
+def test_signals(origin: Origin, tmp_path: Path, prefect_api: str, way: str, number: int) -> None:
     url = origin.add("/x.bin", DATA)
     origin.when().slow(RATE)
     with starter(prefect_api, tmp_path / "home") as start:
@@ -79,7 +81,7 @@ def test_signals(origin: Origin, tmp_path: Path, prefect_api: str, way: str, num
     print(f"; rerun: {origin.bytes_served() / len(DATA):.3f} × the file in all", end="")
 
 
-def test_the_timeout_of_the_flow(origin: Origin, tmp_path: Path, prefect_api: str) -> None:  # noqa: F811
+def test_the_timeout_of_the_flow(origin: Origin, tmp_path: Path, prefect_api: str) -> None:
     url = origin.add("/x.bin", DATA)
     origin.when().slow(RATE)
     with starter(prefect_api, tmp_path / "home") as start:
@@ -92,7 +94,7 @@ def test_the_timeout_of_the_flow(origin: Origin, tmp_path: Path, prefect_api: st
 
 
 @pytest.mark.parametrize("how", ["rerun", "prefect flow-run retry"])
-def test_kill_9_at_a_half(origin: Origin, tmp_path: Path, prefect_api: str, how: str) -> None:  # noqa: F811
+def test_kill_9_at_a_half(origin: Origin, tmp_path: Path, prefect_api: str, how: str) -> None:
     url = f"{origin.add('/x.bin', DATA)}#sha256={hashlib.sha256(DATA).hexdigest()}"
     origin.when().slow(RATE)
     variables = environment(prefect_api, tmp_path / "home")

@@ -1,0 +1,102 @@
+"""`https://…` → `file://…` in the server's events, without a decorator."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prefect import flow
+from prefect.assets import materialize
+from prefect.client.orchestration import get_client
+from prefect.events.worker import EventsWorker
+
+from hydraflow.prefect import FetchedFile, hydra_fetch, hydra_fetch_many, lineage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.faults.origin import Origin
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+HOST = socket.gethostname()
+
+
+def told(resource: str) -> list[dict[str, Any]]:
+    """Events about a resource, once the server has one."""
+    EventsWorker.instance().wait_until_empty()
+    asked = {"filter": {"resource": {"id": [resource]}}, "limit": 10}
+    with get_client(sync_client=True) as client:
+        for _ in range(100):
+            found: list[dict[str, Any]] = client.request("POST", "/events/filter", json=asked).json()["events"]
+            if found:
+                return found
+            time.sleep(0.05)
+    return []
+
+
+def related(event: dict[str, Any]) -> set[str]:
+    return {each["prefect.resource.id"] for each in event["related"]}
+
+
+def test_a_file_and_its_source(origin: Origin, tmp_path: Path) -> None:
+    url = origin.add("/x.bin", b"x" * 1000)
+    flow(lambda: hydra_fetch(f"{url}?token=hush", tmp_path / "x.bin"))()
+    (event,) = told(f"file://{HOST}{tmp_path}/x.bin")
+    assert event["event"] == "prefect.asset.materialization.succeeded"
+    assert event["payload"] == {"size": 1000, "digest": None, "verification": "size", "etag": '"v1"'}
+    assert {url, "hydraflow"} <= related(event)
+    (referenced,) = told(url)
+    assert referenced["event"] == "prefect.asset.referenced"
+    assert "hush" not in f"{event} {referenced}"
+
+
+def test_what_is_made_of_it(origin: Origin, tmp_path: Path) -> None:
+    url = origin.add("/y.bin", b"x" * 1000)
+
+    @materialize(f"file://{HOST}{tmp_path}/count")
+    def count(file: FetchedFile) -> int:
+        return file.size
+
+    @flow
+    def chain() -> int:
+        return count(hydra_fetch(url, tmp_path / "y.bin"))
+
+    assert chain() == 1000
+    (event,) = told(f"file://{HOST}{tmp_path}/count")
+    assert f"file://{HOST}{tmp_path}/y.bin" in related(event)
+
+
+def test_many_files_each_with_its_own_source(origin: Origin, tmp_path: Path) -> None:
+    urls = [origin.add(f"/many-{number}", b"x" * number) for number in range(1, 4)]
+    hydra_fetch_many(urls, tmp_path)
+    for number, url in enumerate(urls, 1):
+        (event,) = told(f"file://{HOST}{tmp_path}/many-{number}")
+        assert related(event) & set(urls) == {url}
+        assert event["payload"]["size"] == number
+
+
+def test_a_name_that_prefect_does_not_take(origin: Origin, tmp_path: Path) -> None:
+    url = origin.add("/a%20b.bin", b"x" * 1000)
+    assert hydra_fetch(url, f"{tmp_path}/").path.name == "a b.bin"
+
+
+def test_more_files_than_an_event_can_name(origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect would fail the run that is made of more than a hundred."""
+    monkeypatch.setattr(lineage, "_MOST", 3)
+    monkeypatch.setenv("PREFECT_EVENTS_MAXIMUM_RELATED_RESOURCES", "5")
+    urls = [origin.add(f"/few-{number}", b"x" * 10) for number in range(8)]
+
+    @materialize(f"file://{HOST}{tmp_path}/sum")
+    def total(files: list[FetchedFile]) -> int:
+        return sum(file.size for file in files)
+
+    @flow
+    def chain() -> tuple[int, FetchedFile]:
+        files = [hydra_fetch.submit(url, f"{tmp_path}/few/") for url in urls]
+        first = total(files)
+        return first, hydra_fetch(urls[0], tmp_path / "again", wait_for=files)
+
+    assert chain()[0] == 80
