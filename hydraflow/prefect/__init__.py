@@ -22,6 +22,7 @@ except ModuleNotFoundError as error:
 from hydraflow.prefect.caching import FileOnDisk
 from hydraflow.prefect.dispatch import HydraTask
 from hydraflow.prefect.fetching import hydra_fetch, hydra_fetch_many
+from hydraflow.prefect.manifests import read as read_manifest
 from hydraflow.prefect.profiles import HydraProfile
 from hydraflow.prefect.records import FetchedFile, PipeResult, Streamed
 from hydraflow.prefect.retrying import worth_another_try
@@ -40,6 +41,7 @@ __all__ = [
     "hydra_fetch_many",
     "hydra_pipe",
     "hydra_stream",
+    "read_manifest",
     "worth_another_try",
 ]
 

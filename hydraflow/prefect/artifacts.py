@@ -194,7 +194,7 @@ class _Poster:
                     self._boards = [board for board in self._boards if board not in over]
                     idle_since = time.monotonic() if self._boards else idle_since
                     if time.monotonic() - idle_since > _IDLE:
-                        del self._at[self._url]
+                        self._at.pop(self._url, None)
                         return
                 time.sleep(_SLICE)
 
