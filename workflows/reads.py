@@ -48,11 +48,11 @@ def stream(manifest: str) -> dict[str, str]:
 def runner(name: str) -> Any:
     """Where the tasks run: in threads of this process, or in several processes or machines."""
     if name == "dask":
-        from prefect_dask import DaskTaskRunner
+        from prefect_dask.task_runners import DaskTaskRunner
 
         return DaskTaskRunner(cluster_kwargs={"n_workers": 2, "threads_per_worker": 8, "dashboard_address": None})
     if name == "ray":
-        from prefect_ray import RayTaskRunner
+        from prefect_ray.task_runners import RayTaskRunner
 
         return RayTaskRunner(init_kwargs={"num_cpus": 2})
     from prefect.task_runners import ThreadPoolTaskRunner

@@ -288,15 +288,15 @@ def _received(files: Sequence[FetchedFile]) -> str:
 
 def _row(url: str, outcome: FetchResult | HydraError) -> dict[str, Any]:
     if isinstance(outcome, HydraError):
-        empty = {"bytes": None, "outcome": "failed", "digest": None}
-        return {"file": urls.file_name(url), **empty, "proof": str(outcome), "from": urls.redact(url)}
+        what = {"bytes": None, "outcome": "failed", "proof": str(outcome), "digest": None}
+        return {"file": urls.file_name(url), **what, "from": urls.redact(url)}
     file = FetchedFile.of(outcome)
     return {
         "file": file.path.name,
         "bytes": file.size,
         "outcome": str(file.outcome),
-        "digest": file.digest,
         "proof": file.proof,
+        "digest": file.digest,
         "from": file.url,
     }
 

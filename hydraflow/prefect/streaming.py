@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import tempfile
 import threading
 import time
@@ -125,6 +126,12 @@ class HydraStream:
     def _ended(self, _name: str, outcome: FetchResult | HydraError) -> None:
         self.note(outcome if isinstance(outcome, FetchResult) else None)
 
+    def _ended_in(self, directory: Path, name: str, outcome: FetchResult | HydraError) -> None:
+        """The pipe is still open: a reader that was started here is killed before it could take this for the end."""
+        self._ended(name, outcome)
+        if not isinstance(outcome, (FetchResult, ReaderGoneError)):
+            _kill_readers(directory)
+
     def note(self, result: FetchResult | None) -> None:
         """Keep what came of it."""
         if result is not None:
@@ -157,7 +164,7 @@ class HydraStream:
                     directory,
                     **self._order,
                     on_progress=self._on_progress,
-                    on_outcome=self._ended,
+                    on_outcome=lambda name, outcome: self._ended_in(directory, name, outcome),
                     stopped=lambda: halted() or self._halted(),
                     settings=settings,
                 ),
@@ -298,6 +305,38 @@ class _Fifo:
             raise self._error
 
 
+def _kill_readers(directory: Path) -> None:
+    """Kill the descendants of this process that have a pipe of this directory open."""
+    with contextlib.suppress(OSError):  # not every system has it
+        parents = {int(each.name): _parent(each) for each in Path("/proc").iterdir() if each.name.isdigit()}
+        for pid in parents:
+            if _descends(pid, os.getpid(), parents) and _has_open(pid, f"{directory}{os.sep}"):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def _parent(process: Path) -> int:
+    try:
+        # Behind the name, which may hold anything: state, parent.
+        return int((process / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _descends(pid: int, ancestor: int, parents: Mapping[int, int]) -> bool:
+    pid = parents.get(pid, 0)
+    while pid not in (0, ancestor):
+        pid = parents.get(pid, 0)
+    return pid == ancestor
+
+
+def _has_open(pid: int, prefix: str) -> bool:
+    try:
+        return any(os.readlink(each).startswith(prefix) for each in Path(f"/proc/{pid}/fd").iterdir())  # noqa: PTH115
+    except OSError:  # it has ended meanwhile
+        return False
+
+
 # ── a command ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -346,8 +385,8 @@ def hydra_stream(
 
     - `s.run("zcat | grep -c '^>'")`: a command, which is killed before it could take a broken stream for a whole one;
     - `for chunk in s`, or `s.open()` for what reads files: an error is raised where the stream breaks;
-    - `os.fspath(s)`: a named pipe for a consumer of one's own.  The last 64 KiB are held back until everything is
-      verified, and the context raises; but only the consumer itself can tell that its input ended too early.
+    - `os.fspath(s)`: a named pipe for a consumer of one's own.  Processes that this one has started are killed if they
+      read from it when the stream breaks; anybody else sees all but the last 64 KiB, and the context raises.
 
     Args:
         url: http or https; `#sha256=HEX` and its like may stand behind it.

@@ -75,8 +75,7 @@ def test_twenty_files(origin: Origin, tmp_path: Path, name: str, budget: bool, r
     assert [file.path.read_bytes() for file in files] == contents
     print(
         f"\n{name}, {f'limit {LIMIT}' if budget else 'no limit'}: {took:.1f} s, "
-        f"peak {origin.peak_connections} connections, {origin.peak_requests} requests",
-        end="",
+        f"peak {origin.peak_connections} connections, {origin.peak_requests} requests"
     )
     if budget:
         assert origin.peak_connections <= LIMIT

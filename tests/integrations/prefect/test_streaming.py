@@ -146,8 +146,21 @@ class TestConsumers:
 
     def test_a_pipe_of_ones_own_that_breaks_raises(self, url: str) -> None:
         with pytest.raises(DigestMismatchError), hydra_stream(url.partition("#")[0], digest=WRONG) as stream:
-            done = subprocess.run(["cat", stream], check=True, capture_output=True)
+            done = subprocess.run(["cat", stream], check=False, capture_output=True)
+        assert done.returncode == -9
         assert 0 < len(done.stdout) <= len(DATA) - 65536
+
+    @pytest.mark.parametrize("line", ['wc -l "$1" && touch "$2"', 'cat < "$1" | wc -l && touch "$2"'])
+    def test_a_shell_of_ones_own_does_not_commit(self, url: str, tmp_path: Path, line: str) -> None:
+        shell = ["bash", "-o", "pipefail", "-c", line, "own"]
+        with pytest.raises(DigestMismatchError), hydra_stream(url.partition("#")[0], digest=WRONG) as stream:
+            subprocess.run([*shell, stream, tmp_path / "commit"], check=False, capture_output=True)
+        assert not (tmp_path / "commit").exists()
+
+    def test_a_reader_that_nobody_here_has_started_sees_all_but_the_end(self, url: str) -> None:
+        with pytest.raises(DigestMismatchError), hydra_stream(url.partition("#")[0], digest=WRONG) as stream:
+            data = Path(stream).read_bytes()
+        assert 0 < len(data) <= len(DATA) - 65536
 
     @pytest.mark.parametrize("partial", [False, True])
     def test_a_pipe_of_ones_own_that_is_left(self, url: str, partial: bool) -> None:
