@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -20,16 +22,25 @@ from hydraflow.prefect import HydraProfile, hydra_fetch, hydra_pipe
 from hydraflow.prefect.profiles import settle
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.faults.origin import Origin
     from tests.integrations.prefect.conftest import RunLog
+
+
+ROOT = Path(__file__).parents[3]
 
 
 class TestBlock(BlockStandardTestSuite):
     @pytest.fixture
     def block(self) -> type[HydraProfile]:
         return HydraProfile
+
+    def test_has_a_valid_image(self, block: type[HydraProfile]) -> None:
+        """The one of the suite would go to the internet."""
+        name = str(block._logo_url).rpartition("/main/")[2]
+        head = (ROOT / name).read_bytes()[:24]
+        width, height = struct.unpack(">II", head[16:])
+        assert head.startswith(b"\x89PNG")
+        assert 45 < width == height < 1000
 
 
 def test_who_has_the_last_word(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
