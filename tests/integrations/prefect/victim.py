@@ -76,6 +76,12 @@ def timed_out(url: str, dest: str) -> None:
 
 
 @flow
+def sleeping(url: str, dest: str) -> None:
+    """Nothing of ours."""
+    time.sleep(60)
+
+
+@flow
 def left_alone(url: str, dest: str) -> None:
     """Nobody waits for the transfer."""
     hydra_fetch.submit(url, dest)
