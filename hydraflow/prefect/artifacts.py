@@ -13,16 +13,18 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 from prefect.context import TaskRunContext
 from prefect.settings import PREFECT_API_URL
 
 from hydraflow.core import urls
+from hydraflow.prefect.runs import own_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
+
+    from prefect.client.orchestration import SyncPrefectClient
 
     from hydraflow.models import Progress
     from hydraflow.prefect.records import FetchedFile
@@ -187,7 +189,7 @@ class _Poster:
     def _work(self) -> None:
         idle_since = time.monotonic()
         with contextlib.ExitStack() as stack:
-            client = functools.cache(lambda: stack.enter_context(get_client(sync_client=True)))
+            client = functools.cache(lambda: stack.enter_context(own_client()))
             while True:
                 over = {board for board in list(self._boards) if board.turn(client)}
                 with self._guard:

@@ -22,15 +22,16 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from httpx import HTTPStatusError
-from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import ObjectNotFound
 
 from hydraflow import runtime
-from hydraflow.prefect.runs import logger
+from hydraflow.prefect.runs import logger, own_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+    from prefect.client.orchestration import SyncPrefectClient
 
     from hydraflow.settings import Settings
 
@@ -87,7 +88,7 @@ class _Share:
 
     def _work(self) -> None:
         try:
-            with get_client(sync_client=True) as client:
+            with own_client() as client:
                 lease = self._acquire(client)
                 if lease is not None:
                     self._hold(client, lease)

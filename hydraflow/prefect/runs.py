@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
@@ -12,7 +13,7 @@ from prefect.logging import get_run_logger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["logger", "stopped"]
+__all__ = ["logger", "own_client", "stopped"]
 
 
 def logger() -> Any:
@@ -21,6 +22,11 @@ def logger() -> Any:
         return get_run_logger()
     except MissingContextError:
         return logging.getLogger("hydraflow.prefect")
+
+
+def own_client() -> SyncPrefectClient:
+    """A client of Prefect's server that outlives the run; `get_client` would give that of the run, closed at its end."""
+    return get_client(httpx_settings={}, sync_client=True)
 
 
 def stopped() -> Callable[[], bool]:

@@ -68,7 +68,7 @@ def test_never_fails_a_transfer(url: str, tmp_path: Path, monkeypatch: pytest.Mo
         asked.append(1)
         raise ConnectionError("no server")
 
-    monkeypatch.setattr(artifacts, "get_client", broken)
+    monkeypatch.setattr(artifacts, "own_client", broken)
     artifacts._Poster._at.clear()  # the client that is there is not used
     run = fetch(url, tmp_path / "x.bin")
     assert asked == [1]

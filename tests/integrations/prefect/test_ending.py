@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.faults.origin import Origin
 
 DATA = bytes(range(256)) * 16_000
-RATE = 300_000  # bytes a second of each connection: some seconds with all of them
+RATE = 700_000  # bytes a second of each of two connections
 
 
 @pytest.mark.usefixtures("prefect_server")
