@@ -25,7 +25,7 @@ def logger() -> Any:
 
 
 def own_client() -> SyncPrefectClient:
-    """A client of Prefect's server that outlives the run; `get_client` would give that of the run, closed at its end."""
+    """A client of Prefect's server; `get_client` by itself gives that of the run, which is closed at the run's end."""
     return get_client(httpx_settings={}, sync_client=True)
 
 

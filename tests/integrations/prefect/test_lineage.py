@@ -39,6 +39,11 @@ def told(resource: str) -> list[dict[str, Any]]:
     return []
 
 
+def made(resource: str) -> dict[str, Any]:
+    (event,) = [each for each in told(resource) if "materialization" in each["event"]]
+    return event
+
+
 def related(event: dict[str, Any]) -> set[str]:
     return {each["prefect.resource.id"] for each in event["related"]}
 
@@ -55,17 +60,16 @@ def test_sources_files_and_what_is_made_of_them(origin: Origin, tmp_path: Path) 
     assert chain() == 1
     hydra_fetch_many(urls, tmp_path)
 
-    (event,) = told(f"file://{HOST}{tmp_path}/x.bin")
+    event = made(f"file://{HOST}{tmp_path}/x.bin")
     assert event["event"] == "prefect.asset.materialization.succeeded"
     assert event["payload"] == {"size": 1, "digest": None, "verification": "size", "etag": '"v1"'}
     assert {url, "hydraflow"} <= related(event)
     (referenced,) = told(url)
     assert referenced["event"] == "prefect.asset.referenced"
     assert "hush" not in f"{event} {referenced}"
-    made = [each for each in told(f"file://{HOST}{tmp_path}/count") if "materialization" in each["event"]]
-    assert [f"file://{HOST}{tmp_path}/x.bin" in related(each) for each in made] == [True]
+    assert f"file://{HOST}{tmp_path}/x.bin" in related(made(f"file://{HOST}{tmp_path}/count"))
     for number, source in enumerate(urls, 1):
-        (event,) = told(f"file://{HOST}{tmp_path}/asset-{number}")
+        event = made(f"file://{HOST}{tmp_path}/asset-{number}")
         assert related(event) & set(urls) == {source}
         assert event["payload"]["size"] == number + 1
 
