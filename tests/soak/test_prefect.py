@@ -230,7 +230,7 @@ def test_the_nightly_mirror(origin: Origin, tmp_path: Path, prefect_api: str) ->
 
 def test_five_hundred_small_files(origin: Origin, tmp_path: Path) -> None:
     origin.when().head_delay(0.02)
-    urls = [origin.add(f"/{number:03}", os.urandom(20_000)) for number in range(500)]
+    urls = [origin.add(f"/{number:03}.bin", os.urandom(20_000)) for number in range(500)]
 
     def measured(name: str, run: Any) -> None:
         origin.peak_connections = origin.peak_requests = 0

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from tests.faults.origin import Origin
 
 DATA = bytes(range(256)) * 16_000
-RATE = 700_000  # bytes a second of each of two connections
+RATE = 200_000  # bytes a second of each of two connections: longer than the test waits for them
 
 
 @pytest.mark.usefixtures("prefect_server")
 def test_sigterm_ends_what_was_submitted(origin: Origin, tmp_path: Path, prefect_api: str) -> None:
     names = ("submitted", "piped", "left_alone")
     urls = {name: origin.add(f"/{name}", DATA) for name in names}
+    origin.when(path="/left_alone").slow(1_000_000)
     origin.when().slow(RATE)
     with starter(prefect_api, tmp_path / "home") as start:
         processes = {name: start(name, url, tmp_path / name) for name, url in urls.items()}
