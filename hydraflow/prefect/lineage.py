@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["materialized", "materialized_all"]
 
-#: An event may name 100 others, and one that names more fails the run that it is about.
+#: An event may name 100 others; one that names more is lost, with a traceback in the log.
 _MOST = 90
 _US = "hydraflow"
 
