@@ -9,10 +9,10 @@ STAMP := .venv/.installed
 # An interpreter of one's own choice: make PYTHON=/path/to/python3.12 venv
 PYTHON ?=
 
-.PHONY: help venv test check docs guards fuzz soak browser demo bench bench-compare clean
+.PHONY: help venv test test-runners check docs guards fuzz soak browser demo bench bench-compare clean
 
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(STAMP) ## Make .venv with everything that development needs.
 
@@ -33,7 +33,12 @@ test: venv ## Install, then lint, types, all tests, coverage (core: every branch
 	$(BIN)/mypy
 	$(BIN)/pytest -q -n 2 --cov=hydraflow.core --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100 \
 	  tests/core tests/simulation
-	$(BIN)/pytest -q -n 2 --dist loadgroup --ignore=tests/core --ignore=tests/simulation --ignore=tests/soak --ignore=tests/browser
+	$(BIN)/pytest -q -n 2 --dist loadgroup --ignore=tests/core --ignore=tests/simulation --ignore=tests/soak \
+	  --ignore=tests/runners --ignore=tests/browser
+
+test-runners: venv ## The Prefect flows on Dask and Ray, which it installs: another 300 MB.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[runners]'
+	$(BIN)/pytest -q -s tests/runners
 
 check: venv ## The fast gates only: lint and types.
 	$(BIN)/ruff check .

@@ -58,6 +58,7 @@ def fetch(
     resume: bool = True,
     overwrite: bool = False,
     on_progress: OnProgress | None = None,
+    stopped: Callable[[], bool] = lambda: False,
     settings: Settings | None = None,
 ) -> FetchResult:
     """Fetch a URL to a file, over several connections, going on from where an earlier run ended.
@@ -76,6 +77,7 @@ def fetch(
         resume: go on from the checkpoint of an earlier run.
         overwrite: replace another file at `dest`.
         on_progress: called at most ten times a second, in the engine's thread.
+        stopped: tells when to end it all, for callers that nothing can be thrown at; asked in this thread.
         settings: default: read from the environment.
 
     Returns:
@@ -85,12 +87,13 @@ def fetch(
         DestinationBusyError: another process fetches another URL to `dest`, shows no sign of life, or takes longer than
             `settings.busy_timeout`.
         HydraError: the member of the tree in `hydraflow.errors` says what went wrong; nothing is left at `dest`.
+        CancelledError: `stopped()` is true; the checkpoint is kept.
     """
     settings = settings or load()
     order = _order(url, digest, size, headers, on_progress, mirrors)
     path = _destination(order, dest, settings)
     filing = _filing(order, path, named=_is_named(order, dest), resume=resume, overwrite=overwrite)
-    return runtime.start(settings, filing).wait()
+    return runtime.start(settings, filing).wait(stopped)
 
 
 async def afetch(
@@ -154,9 +157,15 @@ class ByteStream(io.RawIOBase):
     """
 
     def __init__(
-        self, settings: Settings, *orders: Order, keeping: Keeping | None = None, decompress: bool = False
+        self,
+        settings: Settings,
+        *orders: Order,
+        keeping: Keeping | None = None,
+        decompress: bool = False,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__()
+        self._stopped = stopped
         self._flow = Inflow(settings, orders, keeping=keeping, decompress=decompress)
         self._ended = False
         self.name = orders[0].name
@@ -207,6 +216,8 @@ class ByteStream(io.RawIOBase):
         if self.closed:
             raise ValueError("the stream is closed")
         while not self._ended:
+            if self._stopped():
+                raise asyncio.CancelledError
             view = self._flow.take(most)
             if view:
                 return view
@@ -264,13 +275,14 @@ def stream(
     decompress: bool = False,
     headers: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
+    stopped: Callable[[], bool] = lambda: False,
     settings: Settings | None = None,
 ) -> AbstractContextManager[ByteStream]:
     """Open a URL as a stream of bytes in order; nothing is written to disk.
 
-    Use it in a `with` statement; leaving early ends the transfer.  For the arguments and errors see `fetch`.  Several
-    URLs follow each other in one stream, each verified before its end is given; the next one is begun while one is
-    read.
+    Use it in a `with` statement; leaving early ends the transfer.  For the arguments and errors see `fetch`; `stopped`
+    is asked while a reader waits.  Several URLs follow each other in one stream, each verified before its end is given;
+    the next one is begun while one is read.
 
     `start` and `stop` choose the bytes from offset `start` up to, not including, `stop`.  Then no digest is checked,
     only that all these bytes are of one version of the file: the verdict is `Verification.SIZE`.  A range that begins
@@ -294,14 +306,19 @@ def stream(
         headers=headers,
         on_progress=on_progress,
     )
-    return _open_stream(policies, wanted, keep(wanted, spool, policies), decompress=decompress)
+    return _open_stream(policies, wanted, keep(wanted, spool, policies), decompress=decompress, stopped=stopped)
 
 
 @contextmanager
 def _open_stream(
-    settings: Settings, orders: Sequence[Order], keeping: Keeping | None, *, decompress: bool
+    settings: Settings,
+    orders: Sequence[Order],
+    keeping: Keeping | None,
+    *,
+    decompress: bool,
+    stopped: Callable[[], bool],
 ) -> Iterator[ByteStream]:
-    opened = ByteStream(settings, *orders, keeping=keeping, decompress=decompress)
+    opened = ByteStream(settings, *orders, keeping=keeping, decompress=decompress, stopped=stopped)
     try:
         yield opened
     finally:
@@ -543,6 +560,7 @@ def fetch_all(
     urls: Iterable[str | Entry],
     dest_dir: str | os.PathLike[str] | None = None,
     *,
+    stopped: Callable[[], bool] = lambda: False,
     settings: Settings | None = None,
     **options: Any,
 ) -> list[FetchResult | HydraError]:
@@ -552,6 +570,7 @@ def fetch_all(
         urls: each may carry its own digest and size in the fragment; or be an entry of a manifest, which may name its
             place below `dest_dir`, too.
         dest_dir: default: the directory of the settings.
+        stopped: as for `fetch`.
         settings: default: read from the environment.
         options: as for `fetch`; `on_outcome(name, result_or_error)` is called in the engine's thread as each file ends.
 
@@ -561,7 +580,7 @@ def fetch_all(
     Raises:
         ConfigurationError: a URL is wrong, or two would be written to one name; nothing was transferred.
     """
-    return _many(urls, dest_dir, settings or load(), **options).wait()
+    return _many(urls, dest_dir, settings or load(), **options).wait(stopped)
 
 
 def _many(

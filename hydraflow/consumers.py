@@ -259,6 +259,8 @@ def run(
     on_progress: OnProgress | None = None,
     on_outcome: OnOutcome | None = None,
     stopped: Callable[[], bool] = lambda: False,
+    stdout: int | None = None,
+    stderr: int | None = None,
     settings: Settings | None = None,
 ) -> int:
     """Start a command that reads streams from named pipes (see `arrange`), or from its standard input.
@@ -281,6 +283,8 @@ def run(
         on_progress: as for `fetch`.
         on_outcome: called with the name of each file, and its result or the error that it ended with.
         stopped: tells when to end it all.
+        stdout: descriptor that it writes to; default: that of this process.
+        stderr: the same for what it says.
         settings: as for `fetch`; the streams share one window.
 
     Returns:
@@ -295,7 +299,10 @@ def run(
     orders = api.orders(urls, digest=digest, start=start, stop=stop, headers=headers, on_progress=on_progress)
     words, policies = arrange(command, len(orders)), settings or load()
     keeping = api.keep(orders, spool, policies, resume=resume, overwrite=overwrite)
-    job = _Job(policies, keeping, decompress=decompress, allow_partial=allow_partial, on_outcome=on_outcome)
+    job = _Job(
+        policies, keeping, decompress=decompress, allow_partial=allow_partial, on_outcome=on_outcome,
+        output=(stdout, stderr),
+    )  # fmt: skip
     with ExitStack() as stack:
         # Left in the other order: a command that finds its pipe gone may go on to what comes next.
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="hydraflow-"))
@@ -318,8 +325,10 @@ class _Job:
         decompress: bool,
         allow_partial: bool,
         on_outcome: OnOutcome | None,
+        output: tuple[int | None, int | None] = (None, None),
     ) -> None:
         self._settings, self._keeping, self._decompress = settings, keeping, decompress
+        self._stdout, self._stderr = output
         self._allow_partial, self._on_outcome = allow_partial, on_outcome
         self._halt = threading.Event()
         self._lanes: list[_Lane] = []
@@ -362,7 +371,9 @@ class _Job:
 
     def _start(self, words: Sequence[str], stdin: int | None) -> None:
         try:
-            self._child = subprocess.Popen(words, stdin=stdin, process_group=0)  # noqa: S603 - it is the user's own
+            self._child = subprocess.Popen(  # noqa: S603 - it is the user's own
+                words, stdin=stdin, stdout=self._stdout, stderr=self._stderr, process_group=0
+            )
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise ConfigurationError(f"cannot run {words[0]}: {reason}") from error

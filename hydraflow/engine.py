@@ -243,6 +243,10 @@ class Engine:
         subject = Subject(order.url, order.headers, size, head)
         return await self.lookup.claims(subject, thorough=self.settings.verify == "require")
 
+    async def rest(self) -> None:
+        """Close the connections that nothing is using."""
+        await self.transport.rest()
+
     async def aclose(self) -> None:
         """Close every connection."""
         await self.transport.aclose()

@@ -76,17 +76,23 @@ class Call(Generic[T]):
         with contextlib.suppress(RuntimeError):  # the loop may be closed, at the interpreter's end
             self._loop.call_soon_threadsafe(lambda: self._task and self._task.cancel())
 
-    def wait(self) -> T:
+    def wait(self, stopped: Callable[[], bool] = lambda: False) -> T:
         """Block until it has ended, and return its result or raise its error.
+
+        Args:
+            stopped: asked ten times a second; tells when to end it.
 
         Raises:
             ConfigurationError: this is called from the engine thread itself, which would wait for itself.
+            CancelledError: `stopped()` is true.
         """
         if _running_loop() is self._loop:
             self.cancel()
             raise ConfigurationError("hydraflow was called from a callback in its engine's thread; use another thread")
         try:
             while not self._future.done():
+                if stopped():
+                    raise asyncio.CancelledError
                 concurrent.futures.wait([self._future], timeout=_SLICE)
         except BaseException:
             self.cancel()

@@ -123,6 +123,10 @@ class Transport:
         # httpx would log and decode by its own defaults; bytes must arrive as they are stored.
         self._client.headers.clear()
 
+    async def rest(self) -> None:
+        """Close the connections that nothing is using; those through proxies and of HTTP/2 close by themselves."""
+        await self._router.rest()
+
     async def aclose(self) -> None:
         """Close every connection."""
         await self._client.aclose()
@@ -220,8 +224,11 @@ class _Router(httpx.AsyncBaseTransport):
             self._tls = _tls_context(self._settings)
         return self._tls
 
+    async def rest(self) -> None:
+        await self._direct.aclose()  # it closes those that idle, and opens others when asked
+
     async def aclose(self) -> None:
-        await self._direct.aclose()
+        await self.rest()
         for transport in self._ordinary.values():
             await transport.aclose()
 

@@ -1,4 +1,4 @@
-"""hydraflow in Prefect flows: `hydra_fetch(url)` as a task.
+"""hydraflow in Prefect flows: files, whole and verified, and streams that no consumer takes for more than they are.
 
 >>> from prefect import flow
 >>> from hydraflow.prefect import hydra_fetch
@@ -19,11 +19,30 @@ except ModuleNotFoundError as error:
         raise
     raise ImportError("hydraflow.prefect needs Prefect: pip install 'hydraflow-io[prefect]'", name="prefect") from error
 
+from hydraflow.prefect.caching import FileOnDisk
 from hydraflow.prefect.dispatch import HydraTask
-from hydraflow.prefect.fetching import hydra_fetch
-from hydraflow.prefect.records import FetchedFile
+from hydraflow.prefect.fetching import hydra_fetch, hydra_fetch_many
+from hydraflow.prefect.manifests import read as read_manifest
+from hydraflow.prefect.profiles import HydraProfile
+from hydraflow.prefect.records import FetchedFile, PipeResult, Streamed
 from hydraflow.prefect.retrying import worth_another_try
+from hydraflow.prefect.streaming import CommandFailedError, HydraStream, hydra_pipe, hydra_stream
 
-__all__ = ["FetchedFile", "HydraTask", "hydra_fetch", "worth_another_try"]
+__all__ = [
+    "CommandFailedError",
+    "FetchedFile",
+    "FileOnDisk",
+    "HydraProfile",
+    "HydraStream",
+    "HydraTask",
+    "PipeResult",
+    "Streamed",
+    "hydra_fetch",
+    "hydra_fetch_many",
+    "hydra_pipe",
+    "hydra_stream",
+    "read_manifest",
+    "worth_another_try",
+]
 
 del _prefect

@@ -1,41 +1,57 @@
-"""`hydra_fetch`: a file, whole and verified, as a task of a flow."""
+"""`hydra_fetch` and `hydra_fetch_many`: files, whole and verified, as tasks of a flow."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from typing import TYPE_CHECKING, Any
+import os
+from collections.abc import Sized
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from prefect.cache_policies import NO_CACHE
-from prefect.exceptions import MissingContextError
-from prefect.logging import get_run_logger
 
 from hydraflow import api
 from hydraflow.core import urls
-from hydraflow.prefect.artifacts import ProgressBar
+from hydraflow.errors import HydraError
+from hydraflow.models import FetchResult
+from hydraflow.prefect import manifests
+from hydraflow.prefect.artifacts import Board
+from hydraflow.prefect.budgets import aheld, held
+from hydraflow.prefect.caching import FileOnDisk, replaceable
 from hydraflow.prefect.dispatch import HydraTask
+from hydraflow.prefect.lineage import materialized, materialized_all
+from hydraflow.prefect.profiles import HydraProfile, aloaded, loaded, reveal, settle
 from hydraflow.prefect.records import FetchedFile
 from hydraflow.prefect.retrying import worth_another_try
+from hydraflow.prefect.runs import logger, stopped
+from hydraflow.prefect.serialising import SERIALIZER
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
-    from hydraflow.models import FetchResult
+    from pydantic import SecretStr
 
-__all__ = ["hydra_fetch"]
+__all__ = ["hydra_fetch", "hydra_fetch_many"]
+
+T = TypeVar("T")
+
+
+# ── one file ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _fetch(
-    url: str,
+    url: str | SecretStr,
     dest: str | os.PathLike[str] | None = None,
     *,
     digest: str | None = None,
     size: int | None = None,
+    mirrors: Sequence[str] = (),
     headers: Mapping[str, str] | None = None,
     overwrite: bool = False,
+    profile: HydraProfile | str | None = None,
+    settings: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> FetchedFile:
     """Fetch a URL to a file, as a task; what it returns is whole and verified.
@@ -44,8 +60,7 @@ def _fetch(
     every task.  Failures of the network are retried three times, and each time go on from the checkpoint; whatever a
     retry cannot cure (404, 401, 403, a wrong digest, a wrong call, a full disk) fails at once.
 
-    The result is not cached (`NO_CACHE`): Prefect's default policy would return the record of an earlier run without
-    looking for its file.  A second run finds the file itself, checks it and fetches nothing.
+    A second run with the same digest is `Cached` as long as the file is there as it was left: see `FileOnDisk`.
 
     Args:
         url: http or https; `#sha256=HEX`, `#md5=HEX` and `#size=N` may stand behind it.
@@ -53,8 +68,11 @@ def _fetch(
             Default: `HYDRAFLOW_OUTPUT` (`download/`).
         digest: `ALGORITHM:HEX` that the file must have.
         size: bytes that the file must have.
+        mirrors: other URLs of the same file.
         headers: added to every request to this origin, never sent to another one.
         overwrite: replace another file at `dest`.
+        profile: a `HydraProfile`, or the name of one that is saved.
+        settings: by their names in docs/configuration.md, before those of the profile and the environment.
         progress: show a progress artifact in the UI, for transfers that take more than two seconds.
 
     Returns:
@@ -63,34 +81,61 @@ def _fetch(
     Raises:
         HydraError: the member of the tree in `hydraflow.errors` says what went wrong; nothing is left at `dest`.
     """
+    plain, halted = reveal(url), stopped()
+    fields, policies = settle(loaded(profile), headers, settings)
     with contextlib.ExitStack() as stack:
-        bar = ProgressBar.of_this_run() if progress else None
-        if bar is not None:
-            stack.callback(bar.close)
-        result = api.fetch(url, dest, digest=digest, size=size, headers=headers, overwrite=overwrite, on_progress=bar)
-    return _report(result)
+        board = Board.of_this_run() if progress else None
+        if board is not None:
+            stack.callback(board.close)
+        result = api.fetch(
+            plain,
+            dest,
+            digest=digest,
+            size=size,
+            mirrors=mirrors,
+            headers=fields,
+            overwrite=overwrite or replaceable(),
+            on_progress=board,
+            stopped=halted,
+            settings=stack.enter_context(held([plain, *mirrors], policies, halted)),
+        )
+        return _report(result, board)
 
 
 async def _afetch(
-    url: str,
+    url: str | SecretStr,
     dest: str | os.PathLike[str] | None = None,
     *,
     digest: str | None = None,
     size: int | None = None,
+    mirrors: Sequence[str] = (),
     headers: Mapping[str, str] | None = None,
     overwrite: bool = False,
+    profile: HydraProfile | str | None = None,
+    settings: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> FetchedFile:
+    plain = reveal(url)
+    fields, policies = settle(await aloaded(profile), headers, settings)
     async with contextlib.AsyncExitStack() as stack:
-        bar = ProgressBar.of_this_run() if progress else None
-        if bar is not None:
-            stack.push_async_callback(bar.aclose)
-        work = api.afetch(url, dest, digest=digest, size=size, headers=headers, overwrite=overwrite, on_progress=bar)
-        result = await _see_end(work)
-    return _report(result)
+        board = Board.of_this_run() if progress else None
+        if board is not None:
+            stack.push_async_callback(board.aclose)
+        work = api.afetch(
+            plain,
+            dest,
+            digest=digest,
+            size=size,
+            mirrors=mirrors,
+            headers=fields,
+            overwrite=overwrite or replaceable(),
+            on_progress=board,
+            settings=await stack.enter_async_context(aheld([plain, *mirrors], policies)),
+        )
+        return _report(await _see_end(work), board)
 
 
-async def _see_end(work: Coroutine[Any, Any, FetchResult]) -> FetchResult:
+async def _see_end(work: Coroutine[Any, Any, T]) -> T:
     """Await a transfer; if cancelled, cancel it and go on only once its checkpoint is flushed.
 
     A timeout of Prefect cancels again at every await, which only a shielded scope outlasts.  Without it the retry would
@@ -106,23 +151,19 @@ async def _see_end(work: Coroutine[Any, Any, FetchResult]) -> FetchResult:
         raise
 
 
-def _report(result: FetchResult) -> FetchedFile:
-    """The record to return, and one line in the run's log."""
+def _report(result: FetchResult, board: Board | None) -> FetchedFile:
+    """The record to return; a line in the run's log, a link in the UI, and the file's descent."""
     file = FetchedFile.of(result)
-    _logger().info("%s: %s, %s bytes, %s", file.path, file.outcome, f"{file.size:,}", file.proof)
+    logger().info("%s: %s, %s bytes, %s", file.path, file.outcome, f"{file.size:,}", file.proof)
+    if board is not None:
+        board.link(file)
+    materialized(file)
     return file
-
-
-def _logger() -> Any:
-    try:
-        return get_run_logger()
-    except MissingContextError:  # called as `hydra_fetch.fn`
-        return logging.getLogger(__name__)
 
 
 def _run_name(parameters: dict[str, Any]) -> str:
     # Only the file's name, for the rest of a URL may hold secrets.
-    return f"fetch-{urls.file_name(str(parameters['url']))}"
+    return f"fetch-{urls.file_name(reveal(parameters['url']))}"
 
 
 hydra_fetch = HydraTask(
@@ -135,6 +176,149 @@ hydra_fetch = HydraTask(
     retry_delay_seconds=[1, 2, 4],
     retry_jitter_factor=0.5,
     retry_condition_fn=worth_another_try,
-    # The default policy would hand out the record of an earlier run, whose file may be gone.
+    cache_policy=FileOnDisk(),
+    persist_result=True,
+    result_serializer=SERIALIZER,
+)
+
+
+# ── many files ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _fetch_many(
+    manifest: str | os.PathLike[str] | Iterable[str | SecretStr],
+    dest_dir: str | os.PathLike[str] | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+    profile: HydraProfile | str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> list[FetchedFile]:
+    """Fetch many files into one directory, as one task; what it returns is whole and verified, in the given order.
+
+    All of them are tried.  If some fail the task fails, and is retried if that can help; those that are there already
+    are checked, and not fetched again.  A table in the UI has a row for each file.
+
+    Args:
+        manifest: URLs, each perhaps with its digest in the fragment; or a file that lists them: see `manifests.read`.
+        dest_dir: default: `HYDRAFLOW_OUTPUT` (`download/`).
+        headers: as for `hydra_fetch`, for each URL; so are the others.
+        overwrite: replace other files.
+        profile: see there.
+        settings: see there.
+        progress: show one progress artifact for all of them, and the table.
+
+    Raises:
+        HydraError: of the file that failed, if it is one.
+        ExceptionGroup: of the errors, if several failed.
+    """
+    wanted, halted = manifests.read(manifest), stopped()
+    fields, policies = settle(loaded(profile), headers, settings)
+    with contextlib.ExitStack() as stack:
+        board = Board.of_this_run(len(wanted)) if progress else None
+        if board is not None:
+            stack.callback(board.close)
+        outcomes = api.fetch_all(
+            wanted,
+            dest_dir,
+            headers=fields,
+            overwrite=overwrite,
+            on_progress=board,
+            on_outcome=None if board is None else board.ended,
+            stopped=halted,
+            settings=stack.enter_context(held(wanted, policies, halted)),
+        )
+        return _report_all(wanted, outcomes, board)
+
+
+async def _afetch_many(
+    manifest: str | os.PathLike[str] | Iterable[str | SecretStr],
+    dest_dir: str | os.PathLike[str] | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+    profile: HydraProfile | str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> list[FetchedFile]:
+    wanted = manifests.read(manifest)
+    fields, policies = settle(await aloaded(profile), headers, settings)
+    async with contextlib.AsyncExitStack() as stack:
+        board = Board.of_this_run(len(wanted)) if progress else None
+        if board is not None:
+            stack.push_async_callback(board.aclose)
+        hydra = api.Hydra(await stack.enter_async_context(aheld(wanted, policies)))
+        work = hydra.gather(
+            wanted,
+            dest_dir,
+            headers=fields,
+            overwrite=overwrite,
+            on_progress=board,
+            on_outcome=None if board is None else board.ended,
+        )
+        return _report_all(wanted, await _see_end(work), board)
+
+
+def _report_all(
+    wanted: Sequence[str], outcomes: Sequence[FetchResult | HydraError], board: Board | None
+) -> list[FetchedFile]:
+    """The records to return, or the errors to raise; each in the log and the table."""
+    files = [FetchedFile.of(outcome) for outcome in outcomes if isinstance(outcome, FetchResult)]
+    errors = [outcome for outcome in outcomes if isinstance(outcome, HydraError)]
+    count, size = f"{len(files):,} of {len(outcomes):,} files", f"{sum(file.size for file in files):,} bytes"
+    logger().info("%s are there, %s, %s of them over the network", count, size, _received(files))
+    for url, outcome in zip(wanted, outcomes, strict=True):
+        if isinstance(outcome, HydraError):
+            logger().error("%s: %s", urls.redact(url), outcome)
+    if board is not None:
+        rows = [_row(url, outcome) for url, outcome in zip(wanted, outcomes, strict=True)]
+        board.table(rows, f"{count}, {size}")
+    materialized_all(files)
+    if len(errors) > 1:
+        raise ExceptionGroup(f"{len(errors):,} of {len(outcomes):,} files failed", errors)
+    if errors:
+        raise errors[0]
+    return files
+
+
+def _received(files: Sequence[FetchedFile]) -> str:
+    return f"{sum(file.bytes_from_network for file in files):,}"
+
+
+def _row(url: str, outcome: FetchResult | HydraError) -> dict[str, Any]:
+    if isinstance(outcome, HydraError):
+        what = {"bytes": None, "outcome": "failed", "proof": str(outcome), "digest": None}
+        return {"file": urls.file_name(url), **what, "from": urls.redact(url)}
+    file = FetchedFile.of(outcome)
+    return {
+        "file": file.path.name,
+        "bytes": file.size,
+        "outcome": str(file.outcome),
+        "proof": file.proof,
+        "digest": file.digest,
+        "from": file.url,
+    }
+
+
+def _run_name_of_many(parameters: dict[str, Any]) -> str:
+    manifest = parameters["manifest"]
+    if isinstance(manifest, (str, os.PathLike)):
+        return f"fetch-{Path(manifest).name}"
+    return f"fetch-{len(manifest):,}-files" if isinstance(manifest, Sized) else "fetch"
+
+
+hydra_fetch_many = HydraTask(
+    _fetch_many,
+    _afetch_many,
+    name="hydra_fetch_many",
+    description="Fetch many files, resuming and verified.",
+    task_run_name=_run_name_of_many,
+    retries=3,
+    retry_delay_seconds=[1, 2, 4],
+    retry_jitter_factor=0.5,
+    retry_condition_fn=worth_another_try,
+    # Files that are there are looked at one by one.
     cache_policy=NO_CACHE,
+    result_serializer=SERIALIZER,
 )

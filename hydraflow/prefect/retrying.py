@@ -30,7 +30,14 @@ _MAY_PASS = (TransferError, RemoteProtocolError, ResourceChangedError, Destinati
 def worth_another_try(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
     """`retry_condition_fn`: no for 404, 401, 403, wrong bytes, a wrong call and local storage; yes for the network.
 
-    What is no error of hydraflow, such as a timeout of the task, is retried as Prefect always does.
+    Of several errors one that may pass is enough.  What is no error of hydraflow, such as a timeout of the task, is
+    retried as Prefect always does.
     """
     error = state.data
+    if isinstance(error, BaseExceptionGroup):
+        return any(_may_pass(each) for each in error.exceptions)
+    return _may_pass(error)
+
+
+def _may_pass(error: object) -> bool:
     return isinstance(error, _MAY_PASS) or not isinstance(error, HydraError)

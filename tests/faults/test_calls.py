@@ -598,3 +598,24 @@ def test_two_digests_of_the_caller_that_differ(tmp_path):
     url = f"http://127.0.0.1:1/x#md5={'0' * 32}"
     with pytest.raises(ConfigurationError, match=f"md5:{'1' * 32}, and in the URL md5:{'0' * 32}"):
         fetch(url, tmp_path / "x", digest=f"md5:{'1' * 32}")
+
+
+class TestStopped:
+    """Prefect's task runners set a flag, and throw nothing."""
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda url, where, stopped: fetch(url, where / "x.bin", stopped=stopped),
+            lambda url, where, stopped: fetch_all([url], where, stopped=stopped),
+        ],
+        ids=["fetch", "fetch_all"],
+    )
+    def test_ends_the_transfer_and_keeps_the_checkpoint(self, origin, url, tmp_path, call):
+        origin.when().stall(after=MIB)
+        with pytest.raises(asyncio.CancelledError):
+            call(url, tmp_path, lambda: origin.bytes_served() >= MIB)
+        assert stands_still(origin)
+        assert names(tmp_path) == [".x.bin.hydra"]
+        origin.rules.clear()
+        assert fetch(url, tmp_path / "x.bin").bytes_from_checkpoint >= MIB

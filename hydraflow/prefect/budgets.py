@@ -1,0 +1,233 @@
+"""One budget of connections per host for a whole fleet: a global concurrency limit of Prefect's, by the host's name.
+
+    prefect gcl create hydraflow:ftp.example.org --limit 16
+
+Each process takes a share of it for as long as it has transfers from that host, and a little longer: one lease for a
+process, since a lease for each file would wait for its turn again and again.  Its transfers then use as many
+connections as the share has slots.  A process that is killed leaves its slots to others when its lease runs out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import contextvars
+import dataclasses
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from httpx import HTTPStatusError
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import ObjectNotFound
+
+from hydraflow import runtime
+from hydraflow.prefect.runs import logger, own_client
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+
+    from prefect.client.orchestration import SyncPrefectClient
+
+    from hydraflow.settings import Settings
+
+__all__ = ["PREFIX", "aheld", "held"]
+
+#: Before the host's name, in the name of the limit.
+PREFIX = "hydraflow:"
+#: Seconds that a lease outlives a killed process; it is renewed in a third of that.
+_LEASE = 60.0
+#: Seconds without a transfer, after which the slots are given back.
+_LINGER = 2.0
+#: Seconds between two tries to get slots, and for which "no such limit" is believed.
+_TRY, _BELIEVE = 1.0, 60.0
+_SLICE = 0.1
+_LOCKED = 423
+
+
+class _Share:
+    """What this process may use of one host's limit.
+
+    Attributes:
+        slots: connections that may be open; 0 if there is no limit.  To be read once `known` is set.
+        users: transfers, or groups of them, that use it.
+    """
+
+    def __init__(self, host: str, settings: Settings) -> None:
+        self.name, self.slots, self.users = PREFIX + host, 0, 0
+        self.known, self.over = threading.Event(), threading.Event()
+        self.idle_since = time.monotonic()
+        self.gone_at: float | None = None
+        self._settings = settings
+        # In the context of who came first: Prefect's client takes its settings from there.
+        self._thread = threading.Thread(
+            target=contextvars.copy_context().run, args=(self._work,), name="hydraflow-lease", daemon=True
+        )
+        self._thread.start()
+
+    def usable(self) -> bool:
+        """It is held, or awaited, or it was found a moment ago that there is no limit."""
+        return self.gone_at is None or (not self.slots and time.monotonic() - self.gone_at < _BELIEVE)
+
+    def end(self) -> None:
+        """Give back what is held: the process ends."""
+        self.over.set()
+        self._thread.join(_LINGER)
+
+    def limited(self) -> Settings:
+        """The settings of transfers that keep to it."""
+        return (
+            dataclasses.replace(self._settings, threads=self.slots, aggressive=False) if self.slots else self._settings
+        )
+
+    # ── in the thread ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _work(self) -> None:
+        try:
+            with own_client() as client:
+                lease = self._acquire(client)
+                if lease is not None:
+                    self._hold(client, lease)
+        except Exception as error:  # noqa: BLE001 - Prefect's server is gone: its limit is not worth the transfers
+            logger().warning("the limit %s cannot be kept to: %s", self.name, type(error).__name__)
+        finally:
+            self.gone_at = time.monotonic()
+            self.known.set()
+
+    def _acquire(self, client: SyncPrefectClient) -> UUID | None:
+        """Half of what is free, so that others get something, too; None if there is no limit, or no need any more."""
+        told = False
+        while not self._unused():
+            try:
+                limit = client.read_global_concurrency_limit_by_name(self.name)
+            except ObjectNotFound:
+                return None
+            if not limit.active:
+                return None
+            wanted = min(self._settings.ceiling, max(1, (limit.limit - limit.active_slots + 1) // 2))
+            lease = self._take(client, wanted)
+            if lease is not None:
+                self.slots = wanted
+                self.known.set()
+                return lease
+            if not told:
+                told = True
+                logger().info("waiting for a share of the %s connections of %s", limit.limit, self.name)
+            self.over.wait(_TRY)
+        return None
+
+    def _take(self, client: SyncPrefectClient, slots: int) -> UUID | None:
+        try:
+            answer = client.increment_concurrency_slots_with_lease([self.name], slots, "concurrency", _LEASE)
+        except HTTPStatusError as error:
+            if error.response.status_code == _LOCKED:
+                return None
+            raise
+        return UUID(answer.json()["lease_id"])
+
+    def _hold(self, client: SyncPrefectClient, lease: UUID) -> None:
+        renewed = time.monotonic()
+        try:
+            while not self._unused():
+                self.over.wait(_SLICE)
+                if time.monotonic() - renewed >= _LEASE / 3:
+                    client.renew_concurrency_lease(lease, _LEASE)
+                    renewed = time.monotonic()
+        finally:
+            # The next process counts on it that these are closed; at the end of this one they are.
+            if not self.over.is_set():
+                runtime.start(self.limited(), lambda engine: engine.rest()).wait()
+            client.release_concurrency_slots_with_lease(lease)
+
+    def _unused(self) -> bool:
+        """Nobody has used it for a while, and from now on nobody can."""
+        with _guard:
+            unused = not self.users and time.monotonic() - self.idle_since > _LINGER
+            if unused or self.over.is_set():
+                self.gone_at = time.monotonic()
+                return True
+        return False
+
+
+_shares: dict[tuple[str, Settings], _Share] = {}
+_guard = threading.Lock()
+
+
+def _join(host: str, settings: Settings) -> _Share:
+    with _guard:
+        share = _shares.get((host, settings))
+        if share is None or not share.usable():
+            share = _shares[host, settings] = _Share(host, settings)
+        share.users += 1
+        return share
+
+
+def _leave(share: _Share) -> None:
+    with _guard:
+        share.users -= 1
+        share.idle_since = time.monotonic()
+
+
+def _hosts(urls: Iterable[str]) -> list[str]:
+    """Each once, in one order for all processes: two that wait for each other's second host would wait for ever.
+
+    None outside of runs: there may be no server to ask, and Prefect would start one.
+    """
+    if FlowRunContext.get() is None and TaskRunContext.get() is None:
+        return []
+    return sorted({urlsplit(url).hostname or "" for url in urls} - {""})
+
+
+def _limited(settings: Settings, shares: list[_Share]) -> Settings:
+    return min((share.limited() for share in shares if share.slots), key=lambda each: each.width, default=settings)
+
+
+@contextlib.contextmanager
+def held(urls: Iterable[str], settings: Settings, stopped: Callable[[], bool]) -> Iterator[Settings]:
+    """Wait for a share of every host's limit, and keep it; gives the settings to use.
+
+    Raises:
+        CancelledError: `stopped()` is true.
+    """
+    with contextlib.ExitStack() as stack:
+        shares: list[_Share] = []
+        for host in _hosts(urls):
+            shares.append(_join(host, settings))
+            stack.callback(_leave, shares[-1])
+            while not shares[-1].known.wait(_SLICE):
+                if stopped():
+                    raise asyncio.CancelledError
+        yield _limited(settings, shares)
+
+
+@contextlib.asynccontextmanager
+async def aheld(urls: Iterable[str], settings: Settings) -> AsyncIterator[Settings]:
+    """The same for async callers."""
+    with contextlib.ExitStack() as stack:
+        shares: list[_Share] = []
+        for host in _hosts(urls):
+            shares.append(_join(host, settings))
+            stack.callback(_leave, shares[-1])
+            while not shares[-1].known.is_set():  # noqa: ASYNC110 - it is set by another thread
+                await asyncio.sleep(_SLICE / 5)
+        yield _limited(settings, shares)
+
+
+@atexit.register
+def _end() -> None:
+    for share in list(_shares.values()):
+        share.end()
+
+
+def _after_fork() -> None:
+    """A fork has none of the threads; the leases are the parent's."""
+    global _guard  # noqa: PLW0603 - it may have been held
+    _guard = threading.Lock()
+    _shares.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,159 @@
+"""A global concurrency limit with a host's name is the most connections that the host sees, from whatever processes."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+
+from hydraflow.prefect import budgets, hydra_fetch, hydra_fetch_many, hydra_pipe
+from tests.integrations.prefect.victims import ROOT, environment, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.faults.origin import Origin
+    from tests.integrations.prefect.conftest import RunLog
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+
+NAME = f"{budgets.PREFIX}127.0.0.1"
+
+
+def active() -> int:
+    with get_client(sync_client=True) as client:
+        return client.read_global_concurrency_limit_by_name(NAME).active_slots
+
+
+@pytest.fixture
+def limit(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Makes the limit; gone at the end, and nothing is remembered of it."""
+    monkeypatch.setattr(budgets, "_LINGER", 0.2)
+    monkeypatch.setattr(budgets, "_TRY", 0.1)
+    budgets._shares.clear()
+
+    def make(count: int) -> None:
+        with get_client(sync_client=True) as client:
+            client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=NAME, limit=count))
+
+    yield make
+    until(lambda: active() == 0)  # what is idle gives back
+    with get_client(sync_client=True) as client:
+        client.delete_global_concurrency_limit_by_name(NAME)
+    budgets._shares.clear()
+
+
+def serve(origin: Origin, count: int, size: int = 50_000) -> list[str]:
+    return [origin.add(f"/{number}.bin", b"x" * size) for number in range(count)]
+
+
+@pytest.mark.parametrize("way", ["map", "many", "gather"])
+def test_half_of_it_for_one_process(origin: Origin, tmp_path: Path, limit: Any, way: str) -> None:
+    limit(6)
+    origin.when().head_delay(0.05)
+    urls = serve(origin, 12)
+
+    @flow
+    def everything() -> None:
+        if way == "map":
+            hydra_fetch.map(urls, f"{tmp_path}/").wait()
+        else:
+            hydra_fetch_many(urls, tmp_path)
+        assert active() == 3
+
+    @flow
+    async def gathered() -> None:
+        await asyncio.gather(*(hydra_fetch(url, f"{tmp_path}/") for url in urls))
+
+    asyncio.run(gathered()) if way == "gather" else everything()
+    assert len(list(tmp_path.iterdir())) == len(urls)
+    assert 2 <= origin.peak_connections <= 3
+
+
+def test_without_a_limit_there_is_none(origin: Origin, tmp_path: Path) -> None:
+    budgets._shares.clear()
+    origin.when().head_delay(0.1)
+    hydra_fetch_many(serve(origin, 12), tmp_path)
+    assert origin.peak_connections > 6
+
+
+def test_who_comes_late_waits(origin: Origin, tmp_path: Path, limit: Any, run_log: RunLog) -> None:
+    limit(1)
+    message = "waiting for a share of the 1 connections"
+    url = serve(origin, 1)[0]
+    with get_client(sync_client=True) as client:
+        lease = client.increment_concurrency_slots_with_lease([NAME], 1, "concurrency", 60).json()["lease_id"]
+
+        @flow
+        def waiting() -> int:
+            transfer = hydra_fetch.submit(url, tmp_path / "x.bin")
+            until(lambda: any(message in line for line in run_log.lines))
+            before = len(origin.ledger)
+            client.release_concurrency_slots_with_lease(lease)
+            transfer.result()
+            return before
+
+        assert waiting() == 0
+    assert (tmp_path / "x.bin").stat().st_size == 50_000
+
+
+@pytest.mark.parametrize("way", ["submit", "await", "pipe"])
+def test_a_timeout_while_waiting(origin: Origin, tmp_path: Path, limit: Any, way: str) -> None:
+    limit(1)
+    url = serve(origin, 1)[0]
+    short = {"timeout_seconds": 0.4, "retries": 0}
+
+    @flow
+    def sync_flow() -> None:
+        if way == "pipe":
+            hydra_pipe.with_options(**short).submit(url, "wc -c").result()
+        else:
+            hydra_fetch.with_options(**short).submit(url, tmp_path / "x.bin").result()
+
+    @flow
+    async def async_flow() -> None:
+        await hydra_fetch.with_options(**short)(url, tmp_path / "x.bin")
+
+    with get_client(sync_client=True) as client:
+        lease = client.increment_concurrency_slots_with_lease([NAME], 1, "concurrency", 60).json()["lease_id"]
+        try:
+            with pytest.raises(TimeoutError):
+                asyncio.run(async_flow()) if way == "await" else sync_flow()
+        finally:
+            client.release_concurrency_slots_with_lease(lease)
+    assert origin.ledger == []
+
+
+def test_connections_are_closed_before_others_get_the_slots(origin: Origin, tmp_path: Path, limit: Any) -> None:
+    limit(4)
+    flow(lambda: hydra_fetch_many(serve(origin, 4), tmp_path))()
+    until(lambda: active() == 0)
+    assert not origin._writers
+
+
+def test_it_is_given_back_when_a_process_ends(origin: Origin, tmp_path: Path, limit: Any, prefect_api: str) -> None:
+    limit(4)
+    url = serve(origin, 1)[0]
+    code = (
+        "import sys; from prefect import flow; from hydraflow.prefect import hydra_fetch\n"
+        "flow(lambda: hydra_fetch(*sys.argv[1:]))()"
+    )
+    home = environment(prefect_api, tmp_path / "home")
+    subprocess.run(
+        [sys.executable, "-c", code, url, str(tmp_path / "x.bin")], cwd=ROOT, env=home, check=True, timeout=60
+    )
+    assert active() == 0
+    assert origin.peak_connections == 1
+
+
+def test_outside_of_runs_nobody_is_asked(origin: Origin, tmp_path: Path, limit: Any) -> None:
+    limit(1)
+    hydra_fetch.fn(serve(origin, 1)[0], tmp_path / "x.bin")
+    assert budgets._shares == {}

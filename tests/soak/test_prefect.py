@@ -1,0 +1,276 @@
+"""Prefect flows that are ended in every way, and five hundred files; prints what it saw."""
+
+# ruff: noqa: F811 - fixtures, which are imported
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import httpx
+import pytest
+from prefect import flow, task
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateName
+from prefect.states import Cancelling, Crashed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from hydraflow.prefect import hydra_fetch, hydra_fetch_many
+from tests.integrations.prefect.conftest import prefect_api, prefect_server, swept  # noqa: F401 - fixtures
+from tests.integrations.prefect.victims import environment, starter, until
+
+if TYPE_CHECKING:
+    from tests.faults.origin import Origin
+
+pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(300)]
+
+DATA = os.urandom(16 << 20)
+RATE = 400_000  # bytes a second of each of two connections
+
+SIGNALS = [
+    ("direct", signal.SIGTERM),
+    ("direct", signal.SIGINT),
+    ("submitted", signal.SIGTERM),
+    ("submitted", signal.SIGINT),
+    ("mapped", signal.SIGTERM),
+    ("many", signal.SIGTERM),
+    ("nested", signal.SIGTERM),
+    ("awaited", signal.SIGTERM),
+    ("awaited", signal.SIGINT),
+    ("submitted_in_async", signal.SIGTERM),
+    ("piped", signal.SIGTERM),
+    ("streamed", signal.SIGTERM),
+]
+
+
+def still(origin: Origin) -> int:
+    """Bytes served, which do not become more within a second."""
+    served = origin.bytes_served()
+    time.sleep(1)
+    assert origin.bytes_served() == served
+    return served
+
+
+@pytest.mark.parametrize(("way", "number"), SIGNALS)
+def test_signals(origin: Origin, tmp_path: Path, prefect_api: str, way: str, number: int) -> None:
+    url = origin.add("/x.bin", DATA)
+    origin.when().slow(RATE)
+    with starter(prefect_api, tmp_path / "home") as start:
+        process = start(way, url, tmp_path / "x.bin")
+        until(lambda: origin.bytes_served() > 1 << 20)
+        process.send_signal(number)
+        took = until(lambda: process.poll() is not None)
+    served = still(origin)
+    assert took < 5
+    assert served < len(DATA)
+    assert not (tmp_path / "x.bin.commit").exists()
+    print(f"\n{way}, {signal.Signals(number).name}: ended in {took:.2f} s, no byte more", end="")
+    if way in ("piped", "streamed"):
+        return
+    origin.rules.clear()
+    file = hydra_fetch(url, tmp_path / "x.bin")
+    assert file.path.read_bytes() == DATA
+    assert file.bytes_from_checkpoint > 0
+    print(f"; rerun: {origin.bytes_served() / len(DATA):.3f} × the file in all", end="")
+
+
+def test_the_timeout_of_the_flow(origin: Origin, tmp_path: Path, prefect_api: str) -> None:
+    url = origin.add("/x.bin", DATA)
+    origin.when().slow(RATE)
+    with starter(prefect_api, tmp_path / "home") as start:
+        process = start("timed_out", url, tmp_path / "x.bin")
+        until(lambda: origin.bytes_served() > 0)
+        took = until(lambda: process.poll() is not None)
+    assert took < 2 + 5
+    assert still(origin) < len(DATA)
+    print(f"\nflow timeout of 2 s: ended {took:.2f} s after the first byte", end="")
+
+
+@pytest.mark.parametrize("how", ["rerun", "prefect flow-run retry"])
+def test_kill_9_at_a_half(origin: Origin, tmp_path: Path, prefect_api: str, how: str) -> None:
+    url = f"{origin.add('/x.bin', DATA)}#sha256={hashlib.sha256(DATA).hexdigest()}"
+    origin.when().slow(RATE)
+    variables = environment(prefect_api, tmp_path / "home")
+    with starter(prefect_api, tmp_path / "home") as start:
+        process = start("submitted", url, tmp_path / "x.bin")
+        until(lambda: origin.bytes_served() > len(DATA) // 2)
+        process.kill()
+        process.wait()
+        before = origin.bytes_served()
+        origin.rules.clear()
+        if how == "rerun":
+            assert start("submitted", url, tmp_path / "x.bin").wait(100) == 0
+        else:
+            retry(variables, _crashed(url))
+    assert (tmp_path / "x.bin").read_bytes() == DATA
+    total = origin.bytes_served() / len(DATA)
+    print(f"\nkill -9 after {before / len(DATA):.2f} of it, {how}: {total:.3f} × the file in all", end="")
+    assert total <= 1.05
+
+
+def _crashed(url: str) -> UUID:
+    """The flow run, which says that it is running: nobody could tell otherwise."""
+    with get_client(sync_client=True) as client:
+        running = FlowRunFilterState(name=FlowRunFilterStateName(any_=["Running"]))
+        (run,) = [
+            each
+            for each in client.read_flow_runs(flow_run_filter=FlowRunFilter(state=running))
+            if each.parameters.get("url") == url
+        ]
+        client.set_flow_run_state(run.id, Crashed(), force=True)
+        return run.id
+
+
+def retry(variables: dict[str, str], run: UUID) -> None:
+    command = [
+        sys.executable, "-m", "prefect", "flow-run", "retry", str(run),
+        "--entrypoint", "tests/integrations/prefect/victim.py:submitted",
+    ]  # fmt: skip
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, env=variables, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("way", ["sleeping", "direct", "submitted", "awaited", "mapped"])
+def test_cancelled_through_the_api(
+    origin: Origin,
+    tmp_path: Path,
+    prefect_api: str,
+    way: str,
+) -> None:
+    url = origin.add("/x.bin", DATA)
+    origin.when().slow(RATE)
+    variables = environment(prefect_api, tmp_path / "home")
+    root, pool, name = Path(__file__).parents[2], f"pool-{way}", f"{way.replace('_', '-')}/night"
+    prefect = [sys.executable, "-m", "prefect"]
+
+    def call(*words: str) -> None:
+        done = subprocess.run(
+            [*prefect, *words], cwd=root, env=variables, check=False, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    call("work-pool", "create", pool, "--type", "process")
+    entry = f"tests/integrations/prefect/victim.py:{way}"
+    call("--no-prompt", "deploy", entry, "--name", "night", "--pool", pool)
+    worker = subprocess.Popen(
+        [*prefect, "worker", "start", "--pool", pool, "--limit", "1"],
+        cwd=root, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        with get_client(sync_client=True) as client:
+            deployment = client.read_deployment_by_name(name)
+            run = client.create_flow_run_from_deployment(
+                deployment.id, parameters={"url": url, "dest": str(tmp_path / "x.bin")}
+            )
+            if way == "sleeping":  # what Prefect itself takes, for comparison
+                until(lambda: client.read_flow_run(run.id).state_name == "Running")
+                time.sleep(3)
+            else:
+                until(lambda: origin.bytes_served() > 1 << 20)
+            client.set_flow_run_state(run.id, Cancelling(), force=True)
+            asked = last = time.monotonic()
+            served = origin.bytes_served()
+            while client.read_flow_run(run.id).state_name != "Cancelled":
+                if origin.bytes_served() != served:
+                    served, last = origin.bytes_served(), time.monotonic()
+                assert time.monotonic() - asked < 60
+                time.sleep(0.02)
+            took = time.monotonic() - asked
+        served = still(origin)
+    finally:
+        worker.send_signal(signal.SIGINT)
+        out, _ = worker.communicate(timeout=60)
+    assert served < len(DATA), out
+    print(f"\n{way}: last byte {last - asked:.2f} s after Cancel, state Cancelled after {took:.2f} s", end="")
+    assert last - asked < 5
+    if way == "sleeping":
+        return
+    origin.rules.clear()
+    file = hydra_fetch(url, tmp_path / "x.bin")
+    assert file.path.read_bytes() == DATA
+    assert file.bytes_from_checkpoint > 0
+
+
+def test_the_nightly_mirror(origin: Origin, tmp_path: Path, prefect_api: str) -> None:
+    """The deployment as it stands in the repository, with a worker, and a night now."""
+    root = Path(__file__).parents[2]
+    shutil.copytree(root / "workflows" / "nightly", tmp_path / "nightly")
+    (tmp_path / "nightly" / "files.txt").write_text(origin.add("/x.bin", DATA))
+    yaml = tmp_path / "nightly" / "prefect.yaml"
+    yaml.write_text(yaml.read_text().replace("/srv/mirror", str(tmp_path / "mirror")))
+    variables = environment(prefect_api, tmp_path / "home")
+
+    def call(*words: str) -> str:
+        command = [sys.executable, "-m", "prefect", "--no-prompt", *words]
+        done = subprocess.run(
+            command, cwd=tmp_path / "nightly", env=variables, check=False, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    call("work-pool", "create", "mirrors", "--type", "process")
+    call("deploy", "--all")
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name("mirror/nightly")
+        assert [str(each.schedule.cron) for each in deployment.schedules] == ["30 2 * * *"]
+        runs = [client.create_flow_run_from_deployment(deployment.id)]
+        call("worker", "start", "--pool", "mirrors", "--run-once")
+        assert client.read_flow_run(runs[0].id).state_name == "Completed"
+    assert (tmp_path / "mirror" / "x.bin").read_bytes() == DATA
+
+
+def test_five_hundred_small_files(origin: Origin, tmp_path: Path) -> None:
+    origin.when().head_delay(0.02)
+    urls = [origin.add(f"/{number:03}.bin", os.urandom(20_000)) for number in range(500)]
+
+    def measured(name: str, run: Any) -> None:
+        origin.peak_connections = origin.peak_requests = 0
+        first = len(origin.ledger)
+        start = time.monotonic()
+        run()
+        took, connections = time.monotonic() - start, {record.connection for record in origin.ledger[first:]}
+        print(
+            f"\n{name}: {took:.1f} s, peak {origin.peak_requests} requests, {len(connections)} connections made",
+            end="",
+        )
+
+    @flow
+    def mapped() -> None:
+        hydra_fetch.map(urls, f"{tmp_path}/mapped/", progress=True).result()
+
+    @flow
+    def many() -> None:
+        hydra_fetch_many(urls, tmp_path / "many")
+
+    @task
+    def plain(url: str) -> None:
+        path = tmp_path / "plain" / url.rpartition("/")[2]
+        path.write_bytes(httpx.get(url).content)
+
+    @flow
+    def plainly() -> None:
+        plain.map(urls).result()
+
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=32))
+    def plainly_by_32() -> None:
+        plain.map(urls).result()
+
+    (tmp_path / "plain").mkdir()
+    for name, run in (
+        ("plain httpx task for each", plainly),
+        ("the same in 32 threads", plainly_by_32),
+        ("hydra_fetch.map", mapped),
+        ("hydra_fetch_many", many),
+    ):
+        measured(name, run)
+    sizes = [path.stat().st_size for place in ("mapped", "many") for path in (tmp_path / place).iterdir()]
+    assert sizes == [20_000] * 1000
