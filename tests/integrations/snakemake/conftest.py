@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,14 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def with_digest(url: str, data: bytes) -> str:
     return f"{url}#sha256={hashlib.sha256(data).hexdigest()}"
+
+
+def until(condition, process) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.integrations.snakemake.conftest import ROOT, with_digest
+from tests.integrations.snakemake.conftest import ROOT, until, with_digest
 
 OLD = "Wed, 01 Jan 2020 00:00:00 GMT"
 NEW = "Fri, 01 Jan 2100 00:00:00 GMT"
@@ -118,7 +118,7 @@ def test_killed_goes_on(workflow, origin):
     workflow.write(rule_all("x") + rule("x", query))
     with workflow.start() as process:
         try:
-            wait_for(lambda: origin.bytes_served("/x.bin") > 7_000_000, process)
+            until(lambda: origin.bytes_served("/x.bin") > 7_000_000, process)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
     assert slow.fired > 1
@@ -131,14 +131,6 @@ def test_killed_goes_on(workflow, origin):
     assert re.search(r"fetched \(resumed\) .* from the checkpoint, verified sha256", said)
     # Lost: half a second of what came before, and what the probe left unread.
     assert origin.bytes_served("/x.bin") - before < len(data) - 3_000_000
-
-
-def wait_for(condition, process) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert process.poll() is None, process.stdout.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_digest_decides_on_reruns(workflow, origin):
