@@ -21,7 +21,8 @@ def may_feed() -> bool:
     if workflow is None:
         return False
     if workflow.remote_exec:
-        return True
+        # Where local copies are shared nothing is cleaned up after the job, and nobody would hear of its end.
+        return all(usage.name != "STORAGE_LOCAL_COPIES" for usage in workflow.storage_settings.shared_fs_usage)
     return bool(workflow.local_exec and workflow.execution_settings.keep_metadata)
 
 

@@ -185,7 +185,8 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
         settings = self.provider.settings
         wanted = settings.prefetch and self.retrieve and not settings.offline and not queries.is_stream(self.query)
         if wanted and host.is_scheduling() and not self.local_path().exists():
-            self.provider.look_ahead(self.query, size)
+            query = self.query
+            self.provider.run(lambda: self.provider.look_ahead(query, size))
 
     def _remove_stale(self) -> None:
         if queries.is_stream(self.query):

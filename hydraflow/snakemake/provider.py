@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +21,6 @@ from snakemake_interface_storage_plugins.storage_provider import (  # type: igno
 )
 
 from hydraflow.core import urls
-from hydraflow.errors import HydraError
 from hydraflow.snakemake import queries, retrieval
 from hydraflow.snakemake.objects import StorageObject
 from hydraflow.snakemake.probes import Probes
@@ -54,6 +53,7 @@ class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interfa
         self.probes = Probes(self._ask)
         self._places: dict[tuple[Operation, str], asyncio.Semaphore] = {}
         self._fetches: dict[Path, asyncio.Task[FetchResult]] = {}
+        self._wanted: dict[str, int] = {}
         self._ahead: dict[Path, int] = {}
         self._headers = headers(self.settings.headers or "")
         self._budget = size(self.settings.prefetch or "0")
@@ -171,8 +171,10 @@ class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interfa
         Raises:
             HydraError: it could not be had.
         """
+        self._wanted.pop(query, None)
         self._ahead.pop(self.state(query), None)
         task = self._fetch(query)
+        self._begin_ahead()
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -180,20 +182,19 @@ class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interfa
             await asyncio.wait({task})
             raise
 
-    def look_ahead(self, query: str, size: int) -> None:
-        """Begin with a file that will be asked for, unless more bytes than the settings allow are ahead already."""
-        path = self.state(query)
-        if path in self._ahead or sum(self._ahead.values()) + size > self._budget:
-            return
-        self._ahead[path] = size
+    async def look_ahead(self, query: str, size: int) -> None:
+        """Begin with a file that will be asked for, once not more bytes are ahead than the settings allow."""
+        if self.state(query) not in self._ahead:
+            self._wanted[query] = size
+            self._begin_ahead()
 
-        async def begin() -> None:
-            if path in self._ahead:
-                # Errors are those of the retrieval, which tries again.
-                with suppress(HydraError):
-                    await asyncio.shield(self._fetch(query))
-
-        self.run(begin)
+    def _begin_ahead(self) -> None:
+        for query, size in list(self._wanted.items()):
+            if sum(self._ahead.values()) + size <= self._budget:
+                del self._wanted[query]
+                self._ahead[self.state(query)] = size
+                # An error is that of the retrieval, which tries again.
+                self._fetch(query).add_done_callback(lambda task: task.cancelled() or task.exception())
 
     def _fetch(self, query: str) -> asyncio.Task[FetchResult]:
         """The only transfer of a file in this process."""
