@@ -42,7 +42,9 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
     provider: StorageProvider
 
     def __post_init__(self) -> None:
-        if not queries.is_pattern(self.query) and queries.objection(self.query) is None:
+        if queries.is_pattern(self.query) or queries.objection(self.query) is not None:
+            return
+        if not (self._is_promised and self._target.size is not None):
             self.provider.probes.expect(self._target.url)
 
     def local_suffix(self) -> str:
@@ -231,6 +233,8 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
         with self._explained("cannot find out about"):
             if self.provider.settings.offline:
                 return self._kept()
+            if self._is_promised and self._target.size is not None:
+                return self._declared()  # there is nothing to ask
             try:
                 found = await self._answer().join()
             except HydraError:

@@ -24,7 +24,8 @@ from hydraflow.core import urls
 from hydraflow.snakemake import queries, retrieval
 from hydraflow.snakemake.objects import StorageObject
 from hydraflow.snakemake.probes import Probes
-from hydraflow.snakemake.settings import StorageProviderSettings, check, headers, size
+from hydraflow.snakemake.settings import StorageProviderSettings, check, headers
+from hydraflow.snakemake.settings import size as size_in_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -56,7 +57,7 @@ class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interfa
         self._wanted: dict[str, int] = {}
         self._ahead: dict[Path, int] = {}
         self._headers = headers(self.settings.headers or "")
-        self._budget = size(self.settings.prefetch or "0")
+        self._budget = size_in_bytes(self.settings.prefetch or "0")
         self.feeds: dict[Path, Feed] = {}
         # Snakemake asks the class about a bare `storage(URL)`, and the instance about `storage.hydra(URL)`.
         self.is_valid_query = _validate  # type: ignore[method-assign]
@@ -201,8 +202,9 @@ class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interfa
         path, url = self.state(query), urls.parse(query).url
 
         async def work() -> FetchResult:
+            size = self.probes.size(url)
             async with self.admission(Operation.RETRIEVE, url):
-                return await retrieval.fetch(query, path, self.headers(url), self.engine_settings)
+                return await retrieval.fetch(query, path, self.headers(url), self.engine_settings, size)
 
         if path not in self._fetches:
             self._fetches[path] = asyncio.get_running_loop().create_task(work())

@@ -12,6 +12,7 @@ import secrets
 import shutil
 import stat
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hydraflow.errors import DestinationBusyError, DestinationExistsError, StorageError
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = ["fetch", "leave_unreadable", "move", "publish", "recall", "share"]
 
+_SMALL = 8 << 20  # bytes; many such files come side by side, and each has a latency to wait for
 _PAUSE = 0.5  # seconds between two looks at whether another process has finished
 
 
-async def fetch(query: str, state: Path, headers: Mapping[str, str], settings: Settings) -> FetchResult:
+async def fetch(
+    query: str, state: Path, headers: Mapping[str, str], settings: Settings, size: int | None = None
+) -> FetchResult:
     """Fetch `query` to `state`, unless it is there; the checkpoint lies beside it.
 
     Args:
@@ -36,16 +40,23 @@ async def fetch(query: str, state: Path, headers: Mapping[str, str], settings: S
         state: a file in a directory of its own.
         headers: as for `hydraflow.fetch`.
         settings: of the engine.
+        size: in bytes, as far as is known; a small file comes in one request.
 
     Raises:
         HydraError: see `hydraflow.errors`; the checkpoint stays.
     """
-    from hydraflow import api
+    from hydraflow import api, delivery, runtime
 
+    (order,) = api.orders(query, headers=headers)
+    if size is not None and size <= _SMALL:
+        order = replace(order, first_lease=max(size, 1))
     overwrite = False
     while True:
         try:
-            return await api.afetch(query, state, headers=headers, overwrite=overwrite, settings=settings)
+            return await runtime.start(
+                settings,
+                lambda engine: delivery.to_file(engine, order, state, resume=True, overwrite=overwrite),  # noqa: B023
+            ).join()
         except DestinationExistsError:
             # Kept, or left by a run that was killed between fetch and move, and it is another one now.
             overwrite = True
