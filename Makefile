@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 # An interpreter of one's own choice: make PYTHON=/path/to/python3.12 venv
 PYTHON ?=
 
-.PHONY: help venv test test-runners check docs guards fuzz soak browser demo bench bench-compare clean
+.PHONY: help venv test test-runners check docs guards fuzz soak oldest browser demo bench bench-compare clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,12 @@ browser: venv ## What only a browser can tell of the report's page, in a headles
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
 	$(BIN)/pytest -q tests/browser
 
+oldest: venv ## Run the Snakemake tests on the oldest Snakemake that is supported, in .venv-oldest.
+	$(BIN)/python -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' \
+	  'snakemake==9.19.0' 'snakemake-interface-storage-plugins==4.4.1'
+	.venv-oldest/bin/python -m pytest -q tests/integrations/snakemake
+
 demo: venv ## Fetch, verify and stream 200 MB from a real nginx, in the shell, Snakemake and Prefect.
 	@$(BIN)/python -m workflows.demo
 
@@ -87,5 +93,5 @@ bench-compare: venv ## Measure this tree against another revision (OLD=REV, and 
 	$(BIN)/python -m benchmarks --compare '$(OLD)' --rounds '$(ROUNDS)' --size '$(SIZE)' --suites '$(SUITES)'
 
 clean: ## Remove .venv, the data of demo and benchmarks, caches and build results.
-	rm -rf .venv .demo site benchmarks/work .mypy_cache .pytest_cache .ruff_cache .hypothesis .snakemake .coverage .coverage.* htmlcov dist build
+	rm -rf .venv .venv-oldest .demo site benchmarks/work .mypy_cache .pytest_cache .ruff_cache .hypothesis .snakemake .coverage .coverage.* htmlcov dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -20,7 +20,7 @@ from hydraflow.engine import Engine, Order
 from hydraflow.errors import DestinationBusyError, DestinationExistsError, StorageError, UnverifiableError
 from hydraflow.models import Claim, Digest, FetchResult, Outcome, Phase, Progress, Resource, Verification
 
-__all__ = ["digest_of", "to_both", "to_file", "to_reader"]
+__all__ = ["digest_of", "recall", "to_both", "to_file", "to_reader"]
 
 _BLOCK = 1 << 20
 #: Seconds between two looks at whether another process has ended: first, and at most.
@@ -261,6 +261,21 @@ async def _present(engine: Engine, order: Order, path: Path) -> FetchResult:
         _compare_facts(path, facts, resource)
     await threads.begin(Store(path, urls.canonical(order.url)).sweep)
     return _present_result(order, path, facts.st_size, claim, resource, time.monotonic() - begun)
+
+
+async def recall(order: Order, path: Path) -> FetchResult:
+    """The result for a file that was verified when it came, and of which no server is asked.
+
+    Raises:
+        DestinationExistsError: its size or digest is not what the order says.
+    """
+    begun = time.monotonic()
+    facts, claim = await threads.begin(_stat, path), order.claim
+    if order.size not in (None, facts.st_size):
+        raise DestinationExistsError(f"{path} has {facts.st_size:,} bytes, not {order.size:,}")
+    if claim is not None and not await threads.begin(_is_promised, path, facts.st_size, claim):
+        raise DestinationExistsError(f"{path} is not what {claim.digest} is the digest of")
+    return _present_result(order, path, facts.st_size, claim, None, time.monotonic() - begun)
 
 
 def _stat(path: Path) -> os.stat_result:

@@ -62,6 +62,7 @@ class Order:
     headers: Mapping[str, str] = field(default_factory=dict)
     on_progress: Callable[[Progress], None] | None = None
     window: int | None = None
+    first_lease: int | None = None
     mirrors: tuple[str, ...] = ()
     start: int = 0
     stop: int | None = None
@@ -265,7 +266,8 @@ class Job:
         self._routes = [Route(order.url, order.headers)]
         self._routes += [Route(url, order.headers if urls.origin(url) == home else {}) for url in order.mirrors]
         self._shown = urls.redact(order.url)
-        self._planner = Planner(LeasePolicy(), window=order.window, start=order.start, stop=order.stop)
+        policy = LeasePolicy(first=order.first_lease or LeasePolicy().first)
+        self._planner = Planner(policy, window=order.window, start=order.start, stop=order.stop)
         self._begun, self._begun_at = time.monotonic(), engine.clock.now()
         self._limiter = engine.limiter(order.url)
         self._transfer = Transfer(

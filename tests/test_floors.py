@@ -87,13 +87,15 @@ FLOORS = {
     "hydraflow.prefect.lineage": 13,
     "hydraflow.prefect.manifests": 13,
     "hydraflow.snakemake": 0,
+    "hydraflow.snakemake.feeding": 13,
+    "hydraflow.snakemake.host": 12,
     "hydraflow.snakemake.probes": 12,
     "hydraflow.snakemake.queries": 12,
     "hydraflow.snakemake.retrieval": 12,
     "hydraflow.snakemake.settings": 12,
     "hydraflow.prefect.fetching": 14,
     "hydraflow.prefect.streaming": 14,
-    "hydraflow.snakemake.objects": 13,
+    "hydraflow.snakemake.objects": 14,
     "hydraflow.cli.lists": 14,
     "hydraflow.cli.output": 14,
     "hydraflow.cli.texts": 14,
@@ -111,8 +113,8 @@ FLOORS = {
     "hydraflow.cli": 19,
     "hydraflow.__main__": 20,
     "hydraflow.prefect": 15,
-    "hydraflow.snakemake.provider": 14,
-    "snakemake_storage_plugin_hydra": 15,
+    "hydraflow.snakemake.provider": 15,
+    "snakemake_storage_plugin_hydra": 16,
 }
 
 #: Imports upwards that only type checkers see, each with its reason.

@@ -162,11 +162,15 @@ def show_stream(server: Nginx, url: str, genome: Fasta, variables: dict[str, str
 
 
 def show_snakemake(_server: Nginx, url: str, genome: Fasta, variables: dict[str, str]) -> list[Row]:
-    """A Snakemake rule with `storage.hydra`."""
+    """Snakemake rules with `storage.hydra`: as a file, and streamed in three ways."""
     target = fresh("snakemake")
     command = f"snakemake -s Snakefile.example --cores 2 --directory {target} --config url={url} sha256={genome.sha256}"
     ran = run(command, environment=variables, deadline=DEADLINE)
-    return [judge("snakemake", ran, counted(target / "count.txt"), genome.records)]
+    counts = {name: counted(target / f"{name}.txt") for name in ("count", "streamed", "piped", "fifo")}
+    wrong = [f"{name}.txt: {count}" for name, count in counts.items() if count != genome.records]
+    for line in wrong:
+        say(line)
+    return [judge("snakemake", ran, None if wrong else genome.records, genome.records)]
 
 
 def show_prefect(_server: Nginx, url: str, genome: Fasta, variables: dict[str, str]) -> list[Row]:

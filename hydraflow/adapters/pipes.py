@@ -192,6 +192,7 @@ class FifoWriter:
         if self._writer is None:
             filled = self._prefill(view)
             view = view[filled:]
+            self.filled()
             self._await_reader(filled)
         if self._writer is not None:
             self._writer.put(view)
@@ -224,6 +225,13 @@ class FifoWriter:
     def _attach(self) -> None:
         self._become_writer()
         self._writer = DescriptorWriter(self._fd, self._stopped)
+        self.came()
+
+    def filled(self) -> None:
+        """The first bytes are in the pipe, and nobody has read any; for those who inherit."""
+
+    def came(self) -> None:
+        """A reader has come; for those who inherit."""
 
     def check(self) -> None:
         if self._writer is not None:

@@ -6,23 +6,25 @@ after the other; these here hand the work to the engine thread, and files are re
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import logging
 from contextlib import contextmanager
+from dataclasses import replace
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from snakemake_interface_common.exceptions import WorkflowError
-from snakemake_interface_storage_plugins.common import Operation  # type: ignore[import-untyped]
 from snakemake_interface_storage_plugins.exceptions import FileOrDirectoryNotFoundError  # type: ignore[import-untyped]
 from snakemake_interface_storage_plugins.io import IOCacheStorageInterface, Mtime  # type: ignore[import-untyped]
 from snakemake_interface_storage_plugins.storage_object import StorageObjectRead  # type: ignore[import-untyped]
 
 from hydraflow.core import urls
-from hydraflow.errors import HydraError
-from hydraflow.snakemake import queries, retrieval
+from hydraflow.errors import HydraError, NotFoundError
+from hydraflow.snakemake import host, queries, retrieval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from hydraflow.models import FetchResult, Resource
     from hydraflow.runtime import Call
@@ -40,7 +42,9 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
     provider: StorageProvider
 
     def __post_init__(self) -> None:
-        if not queries.is_pattern(self.query) and queries.objection(self.query) is None:
+        if queries.is_pattern(self.query) or queries.objection(self.query) is not None:
+            return
+        if not (self._is_promised and self._target.size is not None):
             self.provider.probes.expect(self._target.url)
 
     def local_suffix(self) -> str:
@@ -55,7 +59,18 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
         return
 
     def cleanup(self) -> None:
-        """Nothing is left of a file that was retrieved, and what is left of others is wanted for the next run."""
+        """Nothing is left of a file that was retrieved, and what is left of others is wanted for the next run.
+
+        Raises:
+            WorkflowError: a stream into a job failed, and this is the last that is heard of it.
+        """
+        feed = self.provider.feeds.pop(self.local_path(), None)
+        if feed is not None:
+            if host.ends_in_cleanup():
+                with self._explained("failed to stream"):
+                    feed.verdict()
+            else:
+                feed.end()
 
     # ── what Snakemake awaits ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -64,6 +79,7 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
         key = self.cache_key()
         if key in cache.exists_in_storage:
             return
+        self._remove_stale()
         resource = await self._find()
         cache.exists_in_storage[key] = resource is not None
         if resource is not None:
@@ -74,6 +90,9 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
 
     async def managed_exists(self) -> bool:
         """The server has it; False only if it says that it has not (404, 410).
+
+        What is declared to be there, by its digest, is there: should it be missing, that is a failed retrieval, and
+        ends the jobs that need it and not the workflow.
 
         Raises:
             WorkflowError: nobody knows.
@@ -86,18 +105,31 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
 
     async def managed_size(self) -> int:
         """In bytes, 0 if the server does not say."""
-        return self._size(self._existing(await self._find()))
+        size = self._size(self._existing(await self._find()))
+        self._look_ahead(size)
+        return size
 
     async def managed_local_footprint(self) -> int:
-        """The same: it is kept as it comes."""
-        return await self.managed_size()
+        """The same, as it is kept as it comes; nothing of a stream."""
+        return 0 if self._is_fed() else await self.managed_size()
 
     async def managed_checksum(self) -> str | None:
-        """See `checksum`."""
+        """See `checksum`; asked for after each job, which fails if its stream did.
+
+        Raises:
+            WorkflowError: it did.
+        """
+        feed = self.provider.feeds.pop(self.local_path(), None) if self.provider.feeds else None
+        if feed is not None:
+            if host.takes_for_done():
+                with self._explained("failed to stream"):
+                    await asyncio.to_thread(feed.verdict)
+            else:
+                await asyncio.to_thread(feed.end)
         return self.checksum()
 
     async def managed_retrieve(self) -> None:
-        """Bring it to its local path, whole and verified.
+        """Bring it to its local path, whole and verified, or put a named pipe there that will bring it.
 
         A failure ends the jobs that need the file (see `retrieval.leave_unreadable`) or, with `on_error=abort`, the
         workflow.
@@ -108,7 +140,7 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
         await self.wait_for_free_space()
         with self._explained("cannot retrieve"):
             try:
-                result = await self._retrieval().join()
+                await (self._feed() if self._is_fed() else self._bring())
             except HydraError as error:
                 if self.provider.settings.on_error == "abort":
                     raise
@@ -117,8 +149,52 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
                     logging.ERROR,
                     f"cannot retrieve {self.print_query}: {_text(error)} The jobs that need it will fail.",
                 )
+
+    async def _bring(self) -> None:
+        self._tell(await self._retrieval().join())
+
+    async def _feed(self) -> None:
+        """Begin the stream, and see its first bytes in the pipe."""
+        from hydraflow import api
+        from hydraflow.snakemake import feeding
+
+        path, provider = self.local_path(), self.provider
+        if feeding.is_fed(path):
+            return  # by the process that has started this one
+
+        def on_end(outcome: FetchResult | HydraError) -> None:
+            if isinstance(outcome, HydraError):
+                provider.tell(logging.ERROR, f"the stream of {self.print_query} has failed: {_text(outcome)}")
             else:
-                self._tell(result)
+                self._tell(outcome)
+
+        orders = api.orders(self.query, headers=provider.headers(self._target.url))
+        feed = provider.feeds[path] = feeding.Feed(orders, path, provider.engine_settings, on_end)
+        try:
+            await feed.armed()
+        except BaseException:
+            del provider.feeds[path]
+            raise
+
+    def _is_fed(self) -> bool:
+        """The job wants a stream, it is the only one to read it, and it runs here."""
+        if not queries.is_stream(self.query) or not self.is_ondemand_eligible or self.provider.settings.offline:
+            return False
+        return self._target.size != 0 and host.may_feed()
+
+    def _look_ahead(self, size: int) -> None:
+        """What Snakemake asks the size of while it chooses jobs is an input of one that is ready."""
+        settings = self.provider.settings
+        wanted = settings.prefetch and self.retrieve and not settings.offline and not queries.is_stream(self.query)
+        if wanted and host.is_scheduling() and not self.local_path().exists():
+            query = self.query
+            self.provider.run(lambda: self.provider.look_ahead(query, size))
+
+    def _remove_stale(self) -> None:
+        if queries.is_stream(self.query):
+            from hydraflow.snakemake import feeding
+
+            feeding.remove_stale(self.local_path())
 
     # ── the same for callers without an event loop ───────────────────────────────────────────────────────────────────
 
@@ -136,11 +212,7 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
 
     def checksum(self) -> str | None:
         """`ALGORITHM:HEX` as declared in the URL, for Snakemake to compare between runs."""
-        digest = self._target.digest
-        # Snakemake computes checksums of whole files with hashlib, which has no CRC.
-        if digest is None or digest.parts or digest.algorithm not in hashlib.algorithms_guaranteed:
-            return None
-        return str(digest)
+        return queries.checksum(self._target.digest)
 
     def retrieve_object(self) -> None:
         """Bring it to its local path.
@@ -159,33 +231,82 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
 
     async def _find(self) -> Resource | None:
         with self._explained("cannot find out about"):
-            return await self._answer().join()
+            if self.provider.settings.offline:
+                return self._kept()
+            if self._is_promised and self._target.size is not None:
+                return self._declared()  # there is nothing to ask
+            try:
+                found = await self._answer().join()
+            except HydraError:
+                if not self._is_promised:
+                    raise
+                return self._declared()
+            return self._declared() if found is None and self._is_promised else found
 
     def _find_now(self) -> Resource | None:
         with self._explained("cannot find out about"):
-            return self._answer().wait()
+            return self._kept() if self.provider.settings.offline else self._answer().wait()
+
+    @property
+    def _is_promised(self) -> bool:
+        """A digest says that it is there, whatever the server says now; the retrieval will see."""
+        return self._target.digest is not None and self.provider.settings.on_error == "job"
+
+    def _declared(self) -> Resource:
+        """What the URL itself tells."""
+        from hydraflow.models import Resource, Validator
+
+        shown = self.print_query
+        return Resource(url=shown, final_url=shown, size=None, ranges=False, validator=Validator())
+
+    def _kept(self) -> Resource | None:
+        """What an earlier run has left."""
+        from hydraflow.models import Resource, Validator
+
+        path = self._kept_path()
+        if path is None:
+            return None
+        facts = path.stat()
+        moment = formatdate(facts.st_mtime, usegmt=True)
+        shown = self.print_query
+        return Resource(shown, shown, facts.st_size, ranges=False, validator=Validator(last_modified=moment))
+
+    def _kept_path(self) -> Path | None:
+        places = (self.provider.state(self.query), self.local_path())
+        return next((path for path in places if path.is_file()), None)
 
     def _answer(self) -> Call[Resource | None]:
         url = self._target.url
         return self.provider.run(lambda: self.provider.probes.resource(url))
 
     def _retrieval(self) -> Call[FetchResult]:
-        query, local_path = self.query, self.local_path()
+        return self.provider.run(self._retrieve_kept if self.provider.settings.offline else self._retrieve)
 
-        async def work() -> FetchResult:
-            url = self._target.url
-            resource = await self.provider.probes.resource(url)
-            async with self.provider.admission(Operation.RETRIEVE, url):
-                return await retrieval.retrieve(
-                    query,
-                    self.provider.state(query),
-                    local_path,
-                    mtime=_PINNED if resource is None else self._mtime(resource),
-                    headers=self.provider.headers,
-                    settings=self.provider.engine_settings,
-                )
+    async def _retrieve(self) -> FetchResult:
+        """In the engine thread."""
+        provider, query, target = self.provider, self.query, self.local_path()
+        mtime = _PINNED
+        if self._target.digest is None:
+            resource = await provider.probes.resource(self._target.url)
+            mtime = _PINNED if resource is None else self._mtime(resource)
+        result = await provider.fetch(query)
+        await asyncio.to_thread(retrieval.publish, provider.state(query), target, mtime, keep=provider.keeps)
+        return replace(result, path=target)
 
-        return self.provider.run(work)
+    async def _retrieve_kept(self) -> FetchResult:
+        """In the engine thread; no server is asked.
+
+        Raises:
+            HydraError: it is not there, or not what is declared.
+        """
+        source, target = self._kept_path(), self.local_path()
+        if source is None:
+            raise NotFoundError("this run is offline, and the file is not in the state directory", status=404)
+        result = await retrieval.recall(self.query, source)
+        mtime = self._mtime(self._existing(self._kept()))
+        if source != target:
+            await asyncio.to_thread(retrieval.share, source, target, mtime)
+        return replace(result, path=target)
 
     def _existing(self, resource: Resource | None) -> Resource:
         if resource is None:

@@ -48,6 +48,14 @@ class Probes:
         # Shielded: who stops waiting must not take the answer away from the others.
         return await asyncio.shield(self._answers[url])
 
+    def size(self, url: str) -> int | None:
+        """In bytes, as far as an answer is there already."""
+        task = self._answers.get(url)
+        if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+            return None
+        found = task.result()
+        return None if found is None else found.size
+
     def _begin(self, url: str) -> None:
         if url not in self._answers:
             task = asyncio.get_running_loop().create_task(self._look(url))

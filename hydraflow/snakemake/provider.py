@@ -21,17 +21,19 @@ from snakemake_interface_storage_plugins.storage_provider import (  # type: igno
 )
 
 from hydraflow.core import urls
-from hydraflow.snakemake import queries
+from hydraflow.snakemake import queries, retrieval
 from hydraflow.snakemake.objects import StorageObject
 from hydraflow.snakemake.probes import Probes
-from hydraflow.snakemake.settings import StorageProviderSettings, check
+from hydraflow.snakemake.settings import StorageProviderSettings, check, headers
+from hydraflow.snakemake.settings import size as size_in_bytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
 
-    from hydraflow.models import Resource
+    from hydraflow.models import FetchResult, Resource
     from hydraflow.runtime import Call
     from hydraflow.settings import Settings
+    from hydraflow.snakemake.feeding import Feed
 
 # Snakemake takes the class StorageObject from the module of the provider.
 __all__ = ["StorageObject", "StorageProvider", "StorageProviderSettings"]
@@ -51,6 +53,12 @@ class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interfa
         check(self.settings)
         self.probes = Probes(self._ask)
         self._places: dict[tuple[Operation, str], asyncio.Semaphore] = {}
+        self._fetches: dict[Path, asyncio.Task[FetchResult]] = {}
+        self._wanted: dict[str, int] = {}
+        self._ahead: dict[Path, int] = {}
+        self._headers = headers(self.settings.headers or "")
+        self._budget = size_in_bytes(self.settings.prefetch or "0")
+        self.feeds: dict[Path, Feed] = {}
         # Snakemake asks the class about a bare `storage(URL)`, and the instance about `storage.hydra(URL)`.
         self.is_valid_query = _validate  # type: ignore[method-assign]
 
@@ -64,6 +72,14 @@ class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interfa
             ExampleQuery(url, "A file on a web server.", QueryType.INPUT),
             ExampleQuery(f"{url}#sha256=HEX", "The same, with the digest that it must have.", QueryType.INPUT),
             ExampleQuery(f"{url}#md5=HEX&size=N", "With an MD5 and a size in bytes.", QueryType.INPUT),
+            ExampleQuery(
+                f"{url}#sha256=HEX&mirror=https://example.net/genome.fa.gz", "With a mirror.", QueryType.INPUT
+            ),
+            ExampleQuery(
+                f"{url}#sha256=HEX&stream=fifo",
+                "In access.sequential(storage.hydra(...)): a named pipe that streams it, and nothing on disk.",
+                QueryType.INPUT,
+            ),
             ExampleQuery(f"hydra+{url}", "In storage(...), beside another http plugin.", QueryType.INPUT),
         ]
 
@@ -131,21 +147,75 @@ class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interfa
         async with self._places[key], self.rate_limiter(url, operation):
             yield
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """What every request carries."""
-        return {} if self.settings.token is None else {"Authorization": f"Bearer {self.settings.token}"}
+    def headers(self, url: str) -> dict[str, str]:
+        """What requests for this URL carry."""
+        own = {each.name: each.value for each in self._headers if each.host in queries.hosts(url)}
+        if self.settings.token is not None and "authorization" not in map(str.lower, own):
+            own["Authorization"] = f"Bearer {self.settings.token}"
+        return own
 
     def state(self, query: str) -> Path:
-        """The file that a query is fetched to, before it is moved to its local path."""
+        """The file that a query is fetched to, before it is moved to its local path, or linked there."""
         root = Path(self.settings.state_dir or self.local_prefix / ".hydra").expanduser()
         return root / queries.fingerprint(query)[:32] / urls.file_name(query)
+
+    @property
+    def keeps(self) -> bool:
+        """What has been fetched stays in the state directory, for others."""
+        return self.settings.state_dir is not None
+
+    async def fetch(self, query: str) -> FetchResult:
+        """Have the file in its place in the state directory; in the engine thread.
+
+        What is under way already is waited for.
+
+        Raises:
+            HydraError: it could not be had.
+        """
+        self._wanted.pop(query, None)
+        self._ahead.pop(self.state(query), None)
+        task = self._fetch(query)
+        self._begin_ahead()
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.cancel()
+            await asyncio.wait({task})
+            raise
+
+    async def look_ahead(self, query: str, size: int) -> None:
+        """Begin with a file that will be asked for, once not more bytes are ahead than the settings allow."""
+        if self.state(query) not in self._ahead:
+            self._wanted[query] = size
+            self._begin_ahead()
+
+    def _begin_ahead(self) -> None:
+        for query, size in list(self._wanted.items()):
+            if sum(self._ahead.values()) + size <= self._budget:
+                del self._wanted[query]
+                self._ahead[self.state(query)] = size
+                # An error is that of the retrieval, which tries again.
+                self._fetch(query).add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    def _fetch(self, query: str) -> asyncio.Task[FetchResult]:
+        """The only transfer of a file in this process."""
+        path, url = self.state(query), urls.parse(query).url
+
+        async def work() -> FetchResult:
+            size = self.probes.size(url)
+            async with self.admission(Operation.RETRIEVE, url):
+                return await retrieval.fetch(query, path, self.headers(url), self.engine_settings, size)
+
+        if path not in self._fetches:
+            self._fetches[path] = asyncio.get_running_loop().create_task(work())
+            self._fetches[path].add_done_callback(lambda _: self._fetches.pop(path, None))
+        return self._fetches[path]
 
     async def _ask(self, url: str) -> Resource:
         from hydraflow import api
 
         async with self.admission(Operation.EXISTS, url):
-            return await api.aprobe(url, headers=self.headers, settings=self.engine_settings)
+            return await api.aprobe(url, headers=self.headers(url), settings=self.engine_settings)
 
 
 def _validate(query: str) -> StorageQueryValidationResult:

@@ -14,8 +14,20 @@ from snakemake_interface_storage_plugins.io import WILDCARD_REGEX  # type: ignor
 
 from hydraflow.core import urls
 from hydraflow.errors import ConfigurationError
+from hydraflow.models import Digest
 
-__all__ = ["PREFIX", "SCHEMES", "fingerprint", "is_pattern", "local_suffix", "objection", "scheme"]
+__all__ = [
+    "PREFIX",
+    "SCHEMES",
+    "checksum",
+    "fingerprint",
+    "hosts",
+    "is_pattern",
+    "is_stream",
+    "local_suffix",
+    "objection",
+    "scheme",
+]
 
 #: `hydra+https://…` says without doubt which provider is meant.
 PREFIX = "hydra+"
@@ -25,6 +37,7 @@ _FIRST_MASK = 0xE000  # Unicode's private use area: nobody's characters
 # Everything else means something to a shell, to a file system, or to Snakemake.
 _UNSAFE = re.compile(r"[^A-Za-z0-9._~+=,@%\uE000-\uF8FF-]")
 _LONGEST = 200  # characters of a name; file systems take 255 bytes, and state directories have longer names
+_HOW = ("mirror=", "stream=")
 _SALT = 16  # hexadecimal digits
 
 
@@ -49,10 +62,32 @@ def objection(query: str) -> str | None:
         target = urls.parse(plain)
     except ConfigurationError as error:
         return f"{error}. {error.hint}".rstrip(". ")
-    for name, _ in target.options:
-        if name != "mirror":
-            return f"the option {name!r} in the URL's fragment is not supported here"
+    streams = {value for name, value in target.options if name == "stream"}
+    if streams - {"fifo"}:
+        return "the option 'stream' in the URL's fragment is stream=fifo, or left out"
+    if streams and checksum(target.digest) is None:
+        # It tells one version from another, since no file ever will.
+        return "stream=fifo needs a digest beside it, such as sha256=HEX"
     return None
+
+
+def checksum(digest: Digest | None) -> str | None:
+    """`ALGORITHM:HEX`, for Snakemake to compare between runs; it knows those of hashlib, which has no CRC."""
+    if digest is None or digest.parts or digest.algorithm not in hashlib.algorithms_guaranteed:
+        return None
+    return str(digest)
+
+
+def hosts(url: str) -> tuple[str | None, ...]:
+    """What a header may name to be sent there: nothing, the host, or host and port as the URL writes them."""
+    place = urlsplit(url).netloc.rpartition("@")[2].lower()
+    # A port that is written is another server, and must be named.
+    return (None, place)
+
+
+def is_stream(query: str) -> bool:
+    """The job is to get a named pipe, if it can have one."""
+    return ("stream", "fifo") in urls.parse(query).options
 
 
 def fingerprint(query: str) -> str:
@@ -84,8 +119,8 @@ def _identity(query: str) -> str:
     # A pattern whose port is a wildcard cannot be brought into canonical form; it names nothing yet.
     with suppress(ConfigurationError):
         url = urls.canonical(url)
-    # Where else the file can be had from does not make it another one.
-    declared = "&".join(option for option in fragment.split("&") if not option.lower().startswith("mirror="))
+    # Where else the file can be had from, and how, does not make it another one.
+    declared = "&".join(option for option in fragment.split("&") if not option.lower().startswith(_HOW))
     return url + (mark if declared or not fragment else "") + declared
 
 

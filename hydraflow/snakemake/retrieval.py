@@ -24,44 +24,98 @@ if TYPE_CHECKING:
     from hydraflow.models import FetchResult
     from hydraflow.settings import Settings
 
-__all__ = ["leave_unreadable", "move", "retrieve"]
+__all__ = ["fetch", "leave_unreadable", "move", "publish", "recall", "share"]
 
+_SMALL = 8 << 20  # bytes; many such files come side by side, and each has a latency to wait for
 _PAUSE = 0.5  # seconds between two looks at whether another process has finished
 
 
-async def retrieve(
-    query: str, state: Path, target: Path, *, mtime: float, headers: Mapping[str, str], settings: Settings
+async def fetch(
+    query: str, state: Path, headers: Mapping[str, str], settings: Settings, size: int | None = None
 ) -> FetchResult:
-    """Fetch `query` to `state`, then move it to `target`, which is whole and verified from its first moment on.
+    """Fetch `query` to `state`, unless it is there; the checkpoint lies beside it.
 
     Args:
         query: URL with its options in the fragment.
-        state: a file in a directory of its own; the checkpoint lies beside it.
-        target: replaced, whatever file is there.
-        mtime: Unix time of the file in the storage, which `target` gets too.
+        state: a file in a directory of its own.
         headers: as for `hydraflow.fetch`.
         settings: of the engine.
+        size: in bytes, as far as is known; a small file comes in one request.
 
     Raises:
-        HydraError: see `hydraflow.errors`; nothing has changed at `target`, and the checkpoint stays.
+        HydraError: see `hydraflow.errors`; the checkpoint stays.
     """
-    result = await _fetch(query, state, headers, settings)
-    await asyncio.to_thread(move, state, target, mtime)
-    return replace(result, path=target)
+    from hydraflow import api, delivery, runtime
 
-
-async def _fetch(query: str, state: Path, headers: Mapping[str, str], settings: Settings) -> FetchResult:
-    from hydraflow import api
-
+    (order,) = api.orders(query, headers=headers)
+    if size is not None and size <= _SMALL:
+        order = replace(order, first_lease=max(size, 1))
     overwrite = False
     while True:
         try:
-            return await api.afetch(query, state, headers=headers, overwrite=overwrite, settings=settings)
+            return await runtime.start(
+                settings,
+                lambda engine: delivery.to_file(engine, order, state, resume=True, overwrite=overwrite),  # noqa: B023
+            ).join()
         except DestinationExistsError:
-            # A run was killed between fetch and move, and the file that it left is another one now.
+            # Kept, or left by a run that was killed between fetch and move, and it is another one now.
             overwrite = True
         except DestinationBusyError:
             await asyncio.sleep(_PAUSE)
+
+
+async def recall(query: str, path: Path) -> FetchResult:
+    """The result for a file that was fetched before; a declared digest and size are checked, and nobody is asked.
+
+    Raises:
+        StorageError: it is another one now.
+    """
+    from hydraflow import api, delivery
+
+    (order,) = api.orders(query)
+    return await delivery.recall(order, path)
+
+
+def publish(source: Path, target: Path, mtime: float, *, keep: bool) -> None:
+    """Give the file its final name in one step: whole and verified from its first moment on.
+
+    Args:
+        source: in a directory of its own, which goes with it.
+        target: replaced, whatever file is there.
+        mtime: Unix time of the file in the storage, which `target` gets too.
+        keep: leave `source` where it is.
+
+    Raises:
+        StorageError: it cannot be done; nothing has changed at `target`.
+    """
+    if keep:
+        share(source, target, mtime)
+    else:
+        move(source, target, mtime)
+
+
+def share(source: Path, target: Path, mtime: float) -> None:
+    """The same file under two names, or a copy where that cannot be (another file system, rights).
+
+    Raises:
+        StorageError: it cannot be done.
+    """
+    temporary = _beside(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, temporary)
+            os.utime(temporary, (mtime, mtime))
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            _copy(source, temporary)
+            os.utime(temporary, (mtime, mtime))
+        temporary.replace(target)
+    except OSError as error:
+        raise StorageError.wrap(error, f"cannot put {source} at {target}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def move(source: Path, target: Path, mtime: float) -> None:

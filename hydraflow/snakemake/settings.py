@@ -2,17 +2,24 @@
 
 # No `from __future__ import annotations`: Snakemake reads the types of the fields at run time.
 
+import re
 from dataclasses import dataclass, field, fields
 
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_storage_plugins.settings import StorageProviderSettingsBase  # type: ignore[import-untyped]
 
-__all__ = ["ON_ERROR", "StorageProviderSettings", "check"]
+__all__ = ["ON_ERROR", "Header", "StorageProviderSettings", "check", "headers", "size"]
 
 #: What a retrieval that failed brings down with it.
 ON_ERROR = ("job", "abort")
 #: Snakemake puts these arguments of `storage.hydra(...)` beside the settings.
 _SNAKEMAKE_OWN = {"keep_local", "retrieve"}
+
+_HEADER = re.compile(
+    r"(?:(?P<host>(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?)=)?"
+    r"(?P<name>[A-Za-z0-9!#$%&'*+.^_`|~-]+):[ \t]*(?P<value>.*)"
+)
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT]?)(i?)[bB]?")
 
 
 @dataclass
@@ -25,6 +32,7 @@ class StorageProviderSettings(StorageProviderSettingsBase):  # type: ignore[misc
             "help": "Most connections, and most files retrieved at a time, for one server. "
             "Default: HYDRAFLOW_THREADS, or 16, and 32 for many small files.",
             "type": int,
+            "env_var": True,
             "metavar": "N",
         },
     )
@@ -40,12 +48,25 @@ class StorageProviderSettings(StorageProviderSettingsBase):  # type: ignore[misc
             "metavar": "TOKEN",
         },
     )
+    headers: str | None = field(
+        default=None,
+        repr=False,
+        metadata={
+            "help": "Headers to send, one per line: 'Name: value' to the server of every URL, 'HOST=Name: value' to "
+            "that host only (HOST:PORT if the URL has a port). Never sent on to where a server redirects.",
+            "type": str,
+            "env_var": True,
+            "metavar": "LINES",
+        },
+    )
     state_dir: str | None = field(
         default=None,
         metadata={
-            "help": "Directory of unfinished retrievals, which later runs go on from; best on the file system of the "
-            "local storage prefix. Default: .hydra in the local storage prefix.",
+            "help": "Directory of unfinished retrievals, which later runs go on from, and of all files that were "
+            "retrieved: they stay there for other runs and other jobs, on whatever node, and each is fetched once. "
+            "Default: .hydra in the local storage prefix, where nothing stays that is finished.",
             "type": str,
+            "env_var": True,
             "metavar": "DIR",
         },
     )
@@ -55,16 +76,76 @@ class StorageProviderSettings(StorageProviderSettingsBase):  # type: ignore[misc
             "help": "What a retrieval that failed ends: 'job', only the jobs that need the file (so that retries and "
             "--keep-going work), or 'abort', the whole workflow.",
             "type": str,
+            "env_var": True,
             "metavar": "|".join(ON_ERROR),
         },
     )
+    prefetch: str | None = field(
+        default=None,
+        metadata={
+            "help": "Fetch inputs of jobs that are ready while others run, at most so many bytes ahead (e.g. 20GB). "
+            "Default: each when its job is about to start.",
+            "type": str,
+            "env_var": True,
+            "metavar": "SIZE",
+        },
+    )
+    offline: bool = field(
+        default=False,
+        metadata={
+            "help": "Ask no server: take files from the state directory, and from the local storage prefix, where "
+            "earlier runs have left them; others count as an error. A declared digest is checked again.",
+            "env_var": True,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Header:
+    """A header, and the host (with its port, if it has one) that it is for; None for all."""
+
+    host: str | None
+    name: str
+    value: str = field(repr=False)
+
+
+def headers(text: str) -> tuple[Header, ...]:
+    """The headers of the setting.
+
+    Raises:
+        WorkflowError: a line is none.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    found = [_HEADER.fullmatch(line) for line in lines]
+    for number, match in enumerate(found, 1):
+        if match is None:
+            # Not shown: it may be a secret.
+            raise WorkflowError(
+                f"headers of the hydra storage provider: line {number} is not 'Name: value' or 'HOST=Name: value'"
+            )
+    return tuple(
+        Header(match["host"] and match["host"].lower(), match["name"], match["value"]) for match in found if match
+    )
+
+
+def size(text: str) -> int:
+    """Bytes of a setting such as `20GB`.
+
+    Raises:
+        WorkflowError: it is none.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise WorkflowError(f"prefetch of the hydra storage provider is a size such as 20GB, not {text!r}")
+    power = " kmgt".index(match[2].lower() or " ")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
 
 
 def check(settings: StorageProviderSettings) -> None:
     """Refuse what nobody would notice later.
 
     Raises:
-        WorkflowError: a name is unknown, or `on_error` is none of `ON_ERROR`.
+        WorkflowError: a name is unknown, or a value is not of its kind.
     """
     known = {setting.name for setting in fields(settings)}
     # Snakemake takes any keyword of `storage.hydra(...)`, of the first call only, and keeps it without a word.
@@ -77,3 +158,5 @@ def check(settings: StorageProviderSettings) -> None:
         raise WorkflowError(
             f"on_error of the hydra storage provider is {' or '.join(ON_ERROR)}, not {settings.on_error!r}"
         )
+    headers(settings.headers or "")
+    size(settings.prefetch or "0")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,21 @@ def with_digest(url: str, data: bytes) -> str:
     return f"{url}#sha256={hashlib.sha256(data).hexdigest()}"
 
 
+def until(condition, process) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def retrieve(*objects):
+    async def work():
+        await asyncio.gather(*(obj.managed_retrieve() for obj in objects))
+
+    asyncio.run(work())
+
+
 @pytest.fixture
 def impatient(monkeypatch):
     """Failures of the network are final after a moment."""
@@ -33,9 +50,9 @@ def impatient(monkeypatch):
 def provide(tmp_path):
     """Makes providers as Snakemake does."""
 
-    def make(**settings: object) -> StorageProvider:
+    def make(prefix: str = "storage", **settings: object) -> StorageProvider:
         return StorageProvider(
-            local_prefix=tmp_path / "storage",
+            local_prefix=tmp_path / prefix,
             logger=logging.getLogger("tests.snakemake"),
             settings=StorageProviderSettings(**settings),
         )
@@ -52,11 +69,12 @@ class Workflow:
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """A Snakemake in its own process group; everything that it says comes from its stdout."""
+        extra = filter(None, [os.environ.get("PYTHONPATH")])
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
         return subprocess.Popen(
             [sys.executable, "-m", "snakemake", "--cores", "8", *arguments],
             cwd=self.directory,
-            env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **environment},
+            env={**os.environ, "PATH": path, "PYTHONPATH": os.pathsep.join([str(ROOT), *extra]), **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

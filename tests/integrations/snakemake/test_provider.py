@@ -20,7 +20,7 @@ from hydraflow.adapters.store import Store
 from hydraflow.core import urls
 from snakemake_storage_plugin_hydra import StorageProvider, StorageProviderSettings
 from tests.faults.origin import Origin
-from tests.integrations.snakemake.conftest import ROOT, with_digest
+from tests.integrations.snakemake.conftest import ROOT, retrieve, with_digest
 
 DATA = bytes(range(256)) * 4000
 DATE = "Wed, 01 Jan 2025 00:00:00 GMT"
@@ -256,13 +256,6 @@ def test_unreachable_is_not_absent(provide, origin):
 
 
 # Retrieval.
-
-
-def retrieve(*objects):
-    async def work():
-        await asyncio.gather(*(obj.managed_retrieve() for obj in objects))
-
-    asyncio.run(work())
 
 
 def test_retrieve(provide, origin, caplog):

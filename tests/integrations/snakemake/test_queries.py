@@ -109,7 +109,9 @@ def test_no_objection(query):
         ("https:///x", "not a URL"),
         ("https://host/x#sha256=12", "64 hexadecimal digits"),
         ("https://host/x#sha265=12", "unknown option 'sha265'"),
-        ("https://host/x#stream=fifo", "'stream' in the URL's fragment is not supported"),
+        ("https://host/x#stream=fifo", "needs a digest beside it"),
+        ("https://host/x#crc32c=00000000&stream=fifo", "needs a digest beside it"),
+        ("https://host/x#stream=socket", "'stream' in the URL's fragment is stream=fifo"),
     ],
 )
 def test_objection(query, reason):

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
 
 import pytest
 
-from tests.integrations.snakemake.conftest import ROOT, with_digest
+from tests.integrations.snakemake.conftest import ROOT, until, with_digest
 
 OLD = "Wed, 01 Jan 2020 00:00:00 GMT"
 NEW = "Fri, 01 Jan 2100 00:00:00 GMT"
@@ -28,10 +27,10 @@ def rule_all(*names: str) -> str:
 def test_example(workflow, nginx, samples):
     url, sha256 = f"{nginx.url}/genome.fa.gz", samples.sha256["genome.fa.gz"]
     call = ("-s", str(ROOT / "Snakefile.example"), "--config", f"url={url}", f"sha256={sha256}", "--")
-    code, said = workflow.run(*call, "all", "count_streamed")
+    code, said = workflow.run(*call, "all")
     assert code == 0, said
-    assert workflow.path("count.txt").read_text().strip() == str(samples.records)
-    assert workflow.path("streamed.txt").read_text().strip() == str(samples.records)
+    for name in ("count", "streamed", "piped", "fifo"):
+        assert workflow.path(f"{name}.txt").read_text().strip() == str(samples.records)
     assert re.search(r"hydra: genome.fa.gz: fetched .* verified sha256 \(url fragment\)", said)
     assert not [*workflow.path(".snakemake/storage").rglob("*.gz")]
 
@@ -77,6 +76,53 @@ def test_failures_stay_with_their_jobs(workflow, origin):
     assert len(re.findall("cannot retrieve .* will fail", said)) == 3
 
 
+def test_one_bad_url_among_ten(workflow, origin):
+    """What is declared is taken to be there, so that a server without it, or without life, fails one job."""
+    names, data = [f"n{number}" for number in range(10)], os.urandom(10_000)
+    queries = {name: with_digest(origin.add(f"/{name}.bin", data), data) for name in names}
+    queries["n3"] = queries["n3"].replace("/n3.bin", "/none.bin")
+    queries["n7"] = queries["n7"].replace(origin.url, "http://127.0.0.1:9")
+    workflow.write(rule_all(*names) + "".join(rule(name, query) for name, query in queries.items()))
+    code, said = workflow.run("--keep-going", HYDRAFLOW_FIRST_WAIT="0.2")
+    assert code == 1, said
+    assert [name for name in names if not workflow.path(f"{name}.out").exists()] == ["n3", "n7"]
+    assert "Error in rule n3:" in said
+    assert "404" in said
+
+
+def test_busy_for_a_while(workflow, origin):
+    data = os.urandom(10_000)
+    url = origin.add("/x.bin", data)
+    for request in (2, 3):
+        origin.when(path="/x.bin", request=request).status(503)
+    workflow.write(rule_all("x") + rule("x", with_digest(url, data), "    retries: 2"))
+    code, said = workflow.run(HYDRAFLOW_MAX_WAIT="0", HYDRAFLOW_RETRY_DELAY="0.01")
+    assert code == 0, said
+    assert workflow.path("x.out").read_bytes() == data
+
+
+def test_nothing_to_ask(workflow, origin):
+    """What is declared in full needs no request before it is fetched."""
+    data = os.urandom(10_000)
+    queries = [f"{with_digest(origin.add(f'/{n}.bin', data), data)}&size={len(data)}" for n in range(3)]
+    workflow.write(
+        rule_all("x", "y", "z") + "".join(rule(name, query) for name, query in zip("xyz", queries, strict=True))
+    )
+    code, said = workflow.run("--dry-run")
+    assert code == 0, said
+    assert origin.ledger == []
+    code, said = workflow.run()
+    assert code == 0, said
+    assert len(origin.ledger) == 3
+
+
+def test_outputs_are_refused(workflow):
+    workflow.write("rule x:\n    output: storage.hydra('https://host/x')\n    shell: 'echo > {output}'\n")
+    code, said = workflow.run("x")
+    assert code == 1
+    assert "read-only" in said or "not support" in said or "cannot" in said, said
+
+
 def test_abort(workflow, origin):
     data = b"ACGT" * 1000
     workflow.write(rule_all("x") + rule("x", with_digest(origin.add("/x.bin", data), b"other")))
@@ -113,7 +159,7 @@ def test_killed_goes_on(workflow, origin):
     workflow.write(rule_all("x") + rule("x", query))
     with workflow.start() as process:
         try:
-            wait_for(lambda: origin.bytes_served("/x.bin") > 7_000_000, process)
+            until(lambda: origin.bytes_served("/x.bin") > 7_000_000, process)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
     assert slow.fired > 1
@@ -126,14 +172,6 @@ def test_killed_goes_on(workflow, origin):
     assert re.search(r"fetched \(resumed\) .* from the checkpoint, verified sha256", said)
     # Lost: half a second of what came before, and what the probe left unread.
     assert origin.bytes_served("/x.bin") - before < len(data) - 3_000_000
-
-
-def wait_for(condition, process) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert process.poll() is None, process.stdout.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_digest_decides_on_reruns(workflow, origin):

@@ -1,0 +1,54 @@
+"""What Snakemake is about in this process, where its plugins are not told.
+
+A workflow may run here, on the head node of a cluster, or within a job of it, and what is asked of a plugin does not
+say which.  Where a name is missing, as it may be in another release, the answer is the cautious one.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+__all__ = ["ends_in_cleanup", "is_scheduling", "may_feed", "takes_for_done"]
+
+
+def may_feed() -> bool:
+    """A job runs on this machine, and a plugin is told of its end: both are needed for a named pipe.
+
+    On the head node of a cluster nobody would read it, and without metadata no checksum is asked for after the job.
+    """
+    workflow = _workflow()
+    if workflow is None:
+        return False
+    if workflow.remote_exec:
+        # Where local copies are shared nothing is cleaned up after the job, and nobody would hear of its end.
+        return all(usage.name != "STORAGE_LOCAL_COPIES" for usage in workflow.storage_settings.shared_fs_usage)
+    return bool(workflow.local_exec and workflow.execution_settings.keep_metadata)
+
+
+def ends_in_cleanup() -> bool:
+    """This is a job on a cluster's node: no checksum is asked for, and the last that is heard of it is the cleaning."""
+    workflow = _workflow()
+    return workflow is not None and bool(workflow.remote_exec)
+
+
+def takes_for_done() -> bool:
+    """Jobs are about to be taken for done, and an error still fails the job; at other times it would end everything."""
+    return bool(getattr(_scheduler(), "_tofinish", None))
+
+
+def is_scheduling() -> bool:
+    """Jobs are being chosen; what is asked for now is an input of one that is ready."""
+    workflow = _workflow()
+    return (
+        _scheduler() is not None and bool(workflow.local_exec) and not workflow.iocache.active and not workflow.dryrun
+    )
+
+
+def _scheduler() -> Any:
+    return getattr(_workflow(), "scheduler", None)
+
+
+def _workflow() -> Any:
+    """The workflow that this process executes, as every Snakefile sees it."""
+    return getattr(sys.modules.get("snakemake.workflow"), "workflow", None)
