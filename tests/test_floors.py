@@ -74,16 +74,18 @@ FLOORS = {
     "hydraflow.snakemake": 0,
     "hydraflow.snakemake.probes": 12,
     "hydraflow.snakemake.queries": 12,
+    "hydraflow.snakemake.host": 12,
     "hydraflow.snakemake.retrieval": 12,
+    "hydraflow.snakemake.feeding": 13,
     "hydraflow.snakemake.settings": 12,
     "hydraflow.cli": 14,
     "hydraflow.cli_verify": 13,
     "hydraflow.prefect.fetching": 13,
-    "hydraflow.snakemake.objects": 13,
+    "hydraflow.snakemake.objects": 14,
     "hydraflow.__main__": 15,
     "hydraflow.prefect": 14,
-    "hydraflow.snakemake.provider": 14,
-    "snakemake_storage_plugin_hydra": 15,
+    "hydraflow.snakemake.provider": 15,
+    "snakemake_storage_plugin_hydra": 16,
 }
 
 #: Imports upwards that only type checkers see, each with its reason.
