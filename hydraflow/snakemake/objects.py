@@ -137,6 +137,8 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
         Raises:
             WorkflowError: the workflow cannot go on.
         """
+        if self._is_fed_by_another():
+            return
         await self.wait_for_free_space()
         with self._explained("cannot retrieve"):
             try:
@@ -159,8 +161,6 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
         from hydraflow.snakemake import feeding
 
         path, provider = self.local_path(), self.provider
-        if feeding.is_fed(path):
-            return  # by the process that has started this one
 
         def on_end(outcome: FetchResult | HydraError) -> None:
             if isinstance(outcome, HydraError):
@@ -181,6 +181,14 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
         if not queries.is_stream(self.query) or not self.is_ondemand_eligible or self.provider.settings.offline:
             return False
         return self._target.size != 0 and host.may_feed()
+
+    def _is_fed_by_another(self) -> bool:
+        """The pipe is there and has bytes in it: the process that started this one feeds it, as in Slurm's jobs."""
+        if not queries.is_stream(self.query):
+            return False
+        from hydraflow.snakemake import feeding
+
+        return feeding.is_fed(self.local_path())
 
     def _look_ahead(self, size: int) -> None:
         """What Snakemake asks the size of while it chooses jobs is an input of one that is ready."""

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: Snakemake reads the types of the fields at run time.
 
+import os
 import re
 from dataclasses import dataclass, field, fields
 
@@ -15,6 +16,7 @@ ON_ERROR = ("job", "abort")
 #: Snakemake puts these arguments of `storage.hydra(...)` beside the settings.
 _SNAKEMAKE_OWN = {"keep_local", "retrieve"}
 
+_VARIABLE = "SNAKEMAKE_STORAGE_HYDRA_"
 _HEADER = re.compile(
     r"(?:(?P<host>(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?)=)?"
     r"(?P<name>[A-Za-z0-9!#$%&'*+.^_`|~-]+):[ \t]*(?P<value>.*)"
@@ -32,7 +34,6 @@ class StorageProviderSettings(StorageProviderSettingsBase):  # type: ignore[misc
             "help": "Most connections, and most files retrieved at a time, for one server. "
             "Default: HYDRAFLOW_THREADS, or 16, and 32 for many small files.",
             "type": int,
-            "env_var": True,
             "metavar": "N",
         },
     )
@@ -66,17 +67,15 @@ class StorageProviderSettings(StorageProviderSettingsBase):  # type: ignore[misc
             "retrieved: they stay there for other runs and other jobs, on whatever node, and each is fetched once. "
             "Default: .hydra in the local storage prefix, where nothing stays that is finished.",
             "type": str,
-            "env_var": True,
             "metavar": "DIR",
         },
     )
-    on_error: str = field(
-        default="job",
+    on_error: str | None = field(
+        default=None,
         metadata={
             "help": "What a retrieval that failed ends: 'job', only the jobs that need the file (so that retries and "
-            "--keep-going work), or 'abort', the whole workflow.",
+            "--keep-going work; the default), or 'abort', the whole workflow.",
             "type": str,
-            "env_var": True,
             "metavar": "|".join(ON_ERROR),
         },
     )
@@ -86,7 +85,6 @@ class StorageProviderSettings(StorageProviderSettingsBase):  # type: ignore[misc
             "help": "Fetch inputs of jobs that are ready while others run, at most so many bytes ahead (e.g. 20GB). "
             "Default: each when its job is about to start.",
             "type": str,
-            "env_var": True,
             "metavar": "SIZE",
         },
     )
@@ -95,9 +93,18 @@ class StorageProviderSettings(StorageProviderSettingsBase):  # type: ignore[misc
         metadata={
             "help": "Ask no server: take files from the state directory, and from the local storage prefix, where "
             "earlier runs have left them; others count as an error. A declared digest is checked again.",
-            "env_var": True,
         },
     )
+
+    def __post_init__(self) -> None:
+        # Snakemake reads variables too, but what it knows of them does not reach the jobs of every cluster (Slurm's);
+        # what stands in the settings does, by the command line.  That is not for secrets.
+        for name in ("threads", "state_dir", "on_error", "prefetch"):
+            value = os.environ.get(_VARIABLE + name.upper())
+            if getattr(self, name) is None and value:
+                setattr(self, name, int(value) if name == "threads" and value.isdecimal() else value)
+        self.on_error = self.on_error or ON_ERROR[0]
+        self.offline = self.offline or os.environ.get(f"{_VARIABLE}OFFLINE", "").lower() in ("1", "true", "yes", "on")
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,14 @@ def test_headers_come_from_the_environment(workflow, origin):
     assert "hush" not in said
 
 
+def test_settings_come_from_the_environment(monkeypatch, provide):
+    for name, value in {"THREADS": "3", "STATE_DIR": "/d", "ON_ERROR": "abort", "OFFLINE": "true"}.items():
+        monkeypatch.setenv(f"SNAKEMAKE_STORAGE_HYDRA_{name}", value)
+    found = StorageProviderSettings(threads=5)
+    assert (found.threads, found.state_dir, found.on_error, found.offline) == (5, "/d", "abort", True)
+    assert StorageProviderSettings().threads == 3
+
+
 # Prefetch.
 
 
