@@ -401,8 +401,8 @@ def test_every_client_has_its_work():
     clients = {client.name: set(client.commands) for client in peers.all_clients(["curl", "aria2", "axel", "httpx"])}
     assert clients == {
         "curl": {Mode.FILE, Mode.STREAM, Mode.MANY},
-        "aria2": {Mode.FILE, Mode.MANY},
-        "axel": {Mode.FILE},
+        "aria2": {Mode.FILE, Mode.MANY, Mode.FAR},
+        "axel": {Mode.FILE, Mode.FAR},
         "httpx": {Mode.FILE, Mode.STREAM, Mode.MANY},
     }
     assert Path(peers.ROOT, "Makefile").is_file()

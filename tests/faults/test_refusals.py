@@ -41,7 +41,7 @@ def test_refusals_in_the_middle(origin, url, front, status):
 def test_a_server_that_bears_two_at_a_time(origin, url, front):
     """The answer to 'too many' is fewer requests, and the file all the same."""
     origin.when(busy=2).status(429)
-    origin.when().slow(30 * MIB)
+    origin.when().slow(8 * MIB)  # so that more than two are tried before it is over
     got = front.get(url)
     assert got.data == DATA
     refused = [record for record in origin.requests() if record.status == 429]
