@@ -186,6 +186,7 @@ _LIMITS = {
     Bound.SERVER: "server's limit",
     Bound.CEILING: "at --threads",
     Bound.READER: "reader is slow",
+    Bound.DISK: "disk is slow",
     Bound.LIMIT_RATE: "at --limit-rate",
 }
 
@@ -286,6 +287,8 @@ class Live(words.Quiet):
                 self._print(words.summary(result, name))
             if self._verbosity:
                 self._print(words.reasons(result, name), "dim")
+                if result.sources:
+                    self._print(f"{name}: {words.shares(result)}", "dim")
             self._draw()
 
     def say(self, line: str, level: str = "info") -> None:

@@ -17,12 +17,13 @@ from dataclasses import dataclass, field, replace
 from hydraflow.adapters.pacing import paced
 from hydraflow.adapters.sinks import Sink
 from hydraflow.adapters.transport import Response, Route, Transport, TransportFailure
-from hydraflow.core import claims, events, headers, integrity, names, responses, retry, urls
+from hydraflow.core import claims, events, headers, integrity, links, names, responses, retry, urls
 from hydraflow.core.events import Command, Event, Terms
 from hydraflow.core.limiter import Limiter
 from hydraflow.core.planner import Lease, LeasePolicy, Planner
 from hydraflow.core.responses import Ask
 from hydraflow.core.retry import Failure, FailureKind
+from hydraflow.core.sources import Place
 from hydraflow.core.throttle import Throttle
 from hydraflow.core.transfer import State, Transfer
 from hydraflow.errors import ConfigurationError, HydraError
@@ -261,10 +262,7 @@ class Job:
         self._settings = engine.settings
         self._order = order
         self._sink = sink
-        # The caller's headers are for the origin that he named them for.
-        home = urls.origin(order.url)
-        self._routes = [Route(order.url, order.headers)]
-        self._routes += [Route(url, order.headers if urls.origin(url) == home else {}) for url in order.mirrors]
+        self._home = urls.origin(order.url)
         self._shown = urls.redact(order.url)
         policy = LeasePolicy(first=order.first_lease or LeasePolicy().first)
         self._planner = Planner(policy, window=order.window, start=order.start, stop=order.stop)
@@ -282,12 +280,12 @@ class Job:
                 self._settings.verify,
             ),
             self._planner,
-            self._limiter,
+            [self._place(url) for url in (order.url, *order.mirrors)],
             rng=random.random,
             restartable=sink.restartable,
             horizon=sink.horizon,
+            writing=sink.writing,
             now=self._begun_at,
-            mirrors=[(urls.redact(url), engine.limiter(url)) for url in order.mirrors],
         )
         self._turn = asyncio.Lock()
         self._workers: dict[Lease, asyncio.Task[None]] = {}
@@ -405,11 +403,13 @@ class Job:
             self._engine.poke()
 
     async def _fetch(self, lease: Lease, ask: Ask) -> Event:
-        route = self._routes[lease.source]
+        route = self._transfer.sources[lease.source].route
+        assert isinstance(route, Route)
         try:
             async with self._engine.transport.open(route, ask) as response:
-                more = await self._more_claims(route, response.head)
-                await self._dispatch(events.HeadReceived(lease, response.head, time.time(), more, response.latency))
+                head = response.head
+                more, mirrors = await self._more_claims(route, head), self._named(route, head)
+                await self._dispatch(events.HeadReceived(lease, head, time.time(), more, response.latency, mirrors))
                 if not lease.dropped:
                     await self._receive(lease, ask, response)
         except TransportFailure as error:
@@ -438,6 +438,19 @@ class Job:
             cursor.close()
         if lease.position in (ask.stop, self._planner.size):
             await _end(response)
+
+    # ── what the answer tells of other places ────────────────────────────────────────────────────────────────────────
+
+    def _place(self, url: str) -> Place:
+        # The caller's headers are for the origin that he named them for.
+        route = Route(url, self._order.headers if urls.origin(url) == self._home else {})
+        return Place(urls.redact(url), self._engine.limiter(url), route)
+
+    def _named(self, route: Route, head: Head) -> tuple[Place, ...]:
+        """Mirrors that the first answer names."""
+        if self._transfer.resource is not None or head.status not in (200, 206):
+            return ()
+        return tuple(map(self._place, links.duplicates(head, route.origin.url)))
 
     # ── digests that the answer does not tell ────────────────────────────────────────────────────────────────────────
 
@@ -589,6 +602,7 @@ class Job:
                 if each.at >= self._begun_at
             ),
             digest_url=None if claim is None else claim.url,
+            sources=transfer.sources.shares(),
         )
 
 

@@ -165,6 +165,7 @@ class Bound(enum.StrEnum):
     SERVER = "server"  # it refuses more requests, or cannot send parts
     CEILING = "ceiling"  # as many connections as the settings allow
     READER = "reader"  # whoever reads the stream takes no more
+    DISK = "disk"  # most of the time goes into writing to it
     LIMIT_RATE = "limit-rate"  # the setting of that name
 
 
@@ -307,6 +308,15 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """What one of several places of a file gave: bytes of what was delivered, and why no more, if it was left out."""
+
+    url: str
+    bytes: int
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class FetchResult:
     """What happened, and what it rests on. Sizes in bytes, times in seconds, URLs redacted.
 
@@ -322,6 +332,7 @@ class FetchResult:
         peak_connections: most requests in flight at one time.
         limited_by: what kept it from being faster for most of the time; None if it was too short to tell.
         decisions: the last ones about the number of connections to the server, `at` counted from the beginning.
+        sources: what each place gave, where the file was had from several; empty where there was one.
     """
 
     url: str
@@ -345,6 +356,7 @@ class FetchResult:
     limited_by: Bound | None = None
     decisions: tuple[Decision, ...] = ()
     digest_url: str | None = None
+    sources: tuple[Share, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON-ready values."""

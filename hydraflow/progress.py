@@ -209,6 +209,8 @@ class Plain(Quiet):
             self.say(summary(result, name))
         if self._verbosity:
             self.say(reasons(result, name))
+            if result.sources:
+                self.say(f"{name}: {shares(result)}")
         if self._verbosity > 1:
             self.say(f"{name}: {details(result)}", "debug")
 
@@ -269,6 +271,7 @@ _BOUNDS = {
     Bound.SERVER: "the server: it refuses more requests, or cannot send parts",
     Bound.CEILING: "the number of connections allowed (see --threads and --aggressive)",
     Bound.READER: "the reader of the stream",
+    Bound.DISK: "the disk",
     Bound.LIMIT_RATE: "--limit-rate",
 }
 
@@ -295,6 +298,14 @@ def details(result: FetchResult) -> str:
     """What else is known of a transfer, for who looks for a fault."""
     came = f"{result.bytes_from_network:,} bytes received, {result.bytes_from_checkpoint:,} from the checkpoint"
     return f"{came}, {result.restarts} restarts, {result.http_version}, etag {result.etag}, from {result.final_url}"
+
+
+def shares(result: FetchResult) -> str:
+    """What each of several sources gave, in one line; empty if there was one."""
+    return "; ".join(
+        f"{size_text(each.bytes)} from {each.url}{f' ({each.trouble})' if each.trouble else ''}"
+        for each in result.sources
+    )
 
 
 def standing_of_all(tally: Tally, rate: float) -> str:

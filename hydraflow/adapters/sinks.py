@@ -74,6 +74,10 @@ class Sink(Protocol):
         """Everything can still be thrown away, and stays so until `reset`."""
         ...
 
+    def writing(self) -> float:
+        """Seconds that writing to a disk has taken so far."""
+        ...
+
     def settle(self, received: RangeSet) -> None:
         """Called often: this is what has been received so far."""
         ...
@@ -181,6 +185,9 @@ class FileSink:
 
     def restartable(self) -> bool:
         return True
+
+    def writing(self) -> float:
+        return self._store.writing
 
     def settle(self, received: RangeSet) -> None:
         if self._hasher is not None:
@@ -378,6 +385,9 @@ class StreamSink:
             # Who asks means to begin anew: until the reset no reader may get a byte of what will be thrown away.
             self._frozen = not self._given
             return self._frozen
+
+    def writing(self) -> float:
+        return 0.0
 
     def settle(self, received: RangeSet) -> None:
         del received

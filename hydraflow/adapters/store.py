@@ -23,6 +23,7 @@ import contextlib
 import email.utils
 import os
 import secrets
+import time
 from pathlib import Path
 
 from hydraflow.adapters.files import NOFOLLOW, make_directories, open_regular, reserve, sync_directory, wrap, write_all
@@ -60,6 +61,7 @@ class Store:
         self.url = url
         self.overwrite = overwrite
         self._dir = self._part = self._journal = -1
+        self.writing = 0.0
         self._part_name = ""
         self._identity: Identity | None = None
         self._recorded = RangeSet()
@@ -245,12 +247,14 @@ class Store:
         Raises:
             DestinationBusyError: another process has taken over.
         """
+        begun = time.perf_counter()
         with wrap(f"cannot write {self.path}"):
             if not self._ownership.holds():
                 raise self._lost()
             while data:
                 written = os.pwrite(self._part, data, offset)
                 data, offset = data[written:], offset + written
+        self.writing += time.perf_counter() - begun
 
     def read_into(self, view: memoryview, offset: int) -> int:
         """Read bytes of the part file back, for the digest."""

@@ -9,6 +9,7 @@ from hydraflow.core.journal import Identity
 from hydraflow.core.planner import Lease
 from hydraflow.core.ranges import RangeSet
 from hydraflow.core.responses import Ask
+from hydraflow.core.sources import Place
 from hydraflow.errors import HydraError
 from hydraflow.models import Claim, Head, Resource
 
@@ -53,7 +54,7 @@ class HeadReceived:
     """The answer to a lease's request has begun.
 
     `wall` is Unix time; `claims` come from another question asked; `latency` is seconds from the request to the answer,
-    where that is known without what the connection took.
+    where that is known without what the connection took; `mirrors` are other places of the file that it names.
     """
 
     lease: Lease
@@ -61,6 +62,7 @@ class HeadReceived:
     wall: float
     claims: tuple[Claim, ...] = ()
     latency: float | None = None
+    mirrors: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

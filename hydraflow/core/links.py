@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-__all__ = ["Link", "described_by", "mirrors", "parse"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hydraflow.models import Head
+
+__all__ = ["Link", "described_by", "duplicates", "mirrors", "of_answers", "parse"]
 
 _MOST = 100
+_MOST_MIRRORS = 4  # that are used: each costs a request to tell what it is worth
 _TARGET = re.compile(r"[ \t,]*<([^<>]{1,4000})>")
 _PARAMETER = re.compile(
     r"[ \t]*;[ \t]*([!#$&+.^_`|~0-9A-Za-z-]{1,40})(?:[ \t]*=[ \t]*(?:\"((?:[^\"\\]|\\.)*)\"|([^\";, \t]*)))?"
@@ -51,12 +58,32 @@ def parse(value: str | None, base: str) -> tuple[Link, ...]:
     return tuple(found)
 
 
+def of_answers(head: Head, url: str) -> Iterator[tuple[Link, ...]]:
+    """The links of each answer that led to this one, and of itself; `url` is what was asked for."""
+    for index, answer in enumerate((*head.redirects, head)):
+        # `Head.url` is redacted, and so not always one to start from; of the first answer it is known in full.
+        yield parse(answer.get("link"), answer.url if index else url)
+
+
 def mirrors(links: tuple[Link, ...]) -> tuple[str, ...]:
     """Other addresses of the very same bytes (`rel=duplicate`, RFC 6249 §3), those with the lowest `pri` first."""
     same = [link for link in links if link.has_relation("duplicate")]
     order = {link.url: int(link.get("pri")) if link.get("pri").isascii() and link.get("pri").isdecimal() else _LAST
              for link in reversed(same)}  # fmt: skip
     return tuple(sorted(dict.fromkeys(link.url for link in same), key=order.__getitem__))
+
+
+def duplicates(head: Head, url: str) -> tuple[str, ...]:
+    """Mirrors that an answer names, or one that led to it; few, and none over http of what was asked over https.
+
+    Args:
+        head: of the answer.
+        url: what was asked for, which is no mirror of itself.
+    """
+    named = (there for links in of_answers(head, url) for there in mirrors(links))
+    secure = url.startswith("https://")
+    fit = (there for there in named if there not in (url, head.url) and (not secure or there.startswith("https://")))
+    return tuple(dict.fromkeys(fit))[:_MOST_MIRRORS]
 
 
 def described_by(links: tuple[Link, ...]) -> tuple[str, ...]:

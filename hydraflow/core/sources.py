@@ -19,16 +19,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hydraflow.core.ranges import RangeSet
+from hydraflow.errors import TransferError
+from hydraflow.models import Share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from hydraflow.core.limiter import Limiter
+    from hydraflow.core.planner import Lease
     from hydraflow.core.retry import FailureKind
     from hydraflow.errors import HydraError
-    from hydraflow.models import Claim, Resource, Validator
+    from hydraflow.models import Resource
 
-__all__ = ["Evidence", "Source", "Standing", "compare", "forgive", "pick", "slowest"]
+__all__ = ["Place", "Source", "Sources", "Standing", "forgive", "pick", "slowest"]
 
 _FAR = 8  # a source so many times slower than another one is no help
 _REST, _LONGEST_REST = 5.0, 4  # seconds for which a slow source is left out, and how often they double
@@ -45,12 +48,13 @@ class Standing(enum.Enum):
     FAILED = "failed"
 
 
-class Evidence(enum.Enum):
-    """What two answers from two servers say of the bytes behind them."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the file can be had: the URL, redacted; the limiter of its origin; how the driver asks there."""
 
-    SAME = "same"
-    OTHER = "other"
-    NONE = "none"
+    url: str
+    limiter: Limiter
+    route: object = None
 
 
 @dataclass(eq=False, slots=True)
@@ -60,6 +64,7 @@ class Source:
     Attributes:
         url: redacted, for messages.
         limiter: of its origin.
+        route: how the driver asks there; nobody here looks into it.
         resource: what it said of the file, once it was admitted.
         error: why it is of no use any more; for one that is aside, `reason` says why.
         resting: until when requests that failed are not sent again, in monotonic seconds.
@@ -71,6 +76,7 @@ class Source:
     index: int
     url: str
     limiter: Limiter
+    route: object = None
     standing: Standing = Standing.UNKNOWN
     resource: Resource | None = None
     error: HydraError | None = None
@@ -125,24 +131,71 @@ class Source:
         self.slow += 1
 
 
-def compare(
-    size: int | None, validator: Validator, claims: Iterable[Claim], encoding: str | None, seen: Resource
-) -> Evidence:
-    """Whether another server's resource holds the same bytes as the one described.
+class Sources:
+    """All places of a transfer's file, by index; the first is the URL that was asked for."""
 
-    Sizes and announced digests decide; a strong ETag that two servers share was made from the same file (RFC 9110
-    §8.8.1 lets no two versions of one resource share it, and servers that make it from date and size mirror both).
-    """
-    if size is None or seen.size != size or seen.encoding != encoding:
-        return Evidence.OTHER
-    promised = {(claim.digest.algorithm, claim.digest.parts, claim.digest.value) for claim in claims}
-    announced = {(claim.digest.algorithm, claim.digest.parts, claim.digest.value) for claim in seen.claims}
-    both = {each[:2] for each in promised} & {each[:2] for each in announced}
-    if any(each not in promised for each in announced if each[:2] in both):
-        return Evidence.OTHER
-    shared = validator.strong_etag is not None and validator.strong_etag == seen.validator.strong_etag
-    # Later answers can be tied to the one that announced the digest only by a strong validator.
-    return Evidence.SAME if shared or (both and seen.validator.strong) else Evidence.NONE
+    def __init__(self, places: Sequence[Place]) -> None:
+        self._all: list[Source] = []
+        self.join(places)
+
+    def __iter__(self) -> Iterator[Source]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __getitem__(self, index: int) -> Source:
+        return self._all[index]
+
+    @property
+    def several(self) -> bool:
+        """There is a choice."""
+        return len(self._all) > 1
+
+    def join(self, places: Sequence[Place]) -> int:
+        """These are places of the file too; how many of them are new?"""
+        known = {each.url for each in self._all}
+        new = [each for each in places if each.url not in known]
+        for each in new:
+            self._all.append(Source(len(self._all), each.url, each.limiter, each.route))
+        return len(new)
+
+    def of(self, lease: Lease) -> Source:
+        """Whom it was sent to."""
+        return self._all[lease.source]
+
+    def running(self, leases: Iterable[Lease]) -> list[int]:
+        """How many of these requests each source has, by index."""
+        running = [0] * len(self._all)
+        for lease in leases:
+            running[lease.source] += 1
+        return running
+
+    def credit(self, leases: Iterable[Lease], now: float) -> None:
+        """Tell each origin's limiter what has come from it, in these requests and in those that are over."""
+        counts = [each.received.total for each in self._all]
+        for lease in leases:
+            counts[lease.source] += lease.position - lease.start
+        for each, count in zip(self._all, counts, strict=True):
+            each.limiter.received(max(0, count - each.counted), now)
+            if count > each.counted:
+                each.attempts = each.broken = each.silences = 0
+            each.counted = count
+
+    def shares(self) -> tuple[Share, ...]:
+        """What each gave; empty if there is one."""
+        if not self.several:
+            return ()
+        return tuple(Share(each.url, each.received.total, str(each.error or each.reason)) for each in self._all)
+
+    def verdict(self) -> HydraError:
+        """The error that says what is wrong with each of them, in one line."""
+        errors = [each.error for each in self._all if each.error is not None]
+        # Where trying again may help, the caller should know.
+        error = next((each for each in errors if isinstance(each, TransferError)), errors[0])
+        reasons = [f"{each.url}: {each.error or each.reason}" for each in self._all if each.error or each.reason]
+        error.args = (f"no source is left: {'; '.join(reasons)}",)
+        return error
 
 
 # ── whose turn ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -180,7 +233,7 @@ def _rank(source: Source) -> tuple[bool, float, int]:
     return source.standing is Standing.ADMITTED, -(float("inf") if source.pace is None else source.pace), source.index
 
 
-def forgive(sources: Sequence[Source], measured: Sequence[Source]) -> None:
+def forgive(sources: Iterable[Source], measured: Sequence[Source]) -> None:
     """Who was left out as slow and is as fast as any other now, is trusted again."""
     best = max((each.pace or 0.0 for each in sources if each.standing is Standing.ADMITTED), default=0.0)
     for each in measured:
@@ -188,7 +241,7 @@ def forgive(sources: Sequence[Source], measured: Sequence[Source]) -> None:
             each.slow = 0
 
 
-def slowest(sources: Sequence[Source], measured: Sequence[Source], now: float) -> Source | None:
+def slowest(sources: Iterable[Source], measured: Sequence[Source], now: float) -> Source | None:
     """One of those measured now that is far slower than another source in use: by connection, and in all."""
     for late in measured:
         for other in sources:

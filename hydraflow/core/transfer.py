@@ -21,7 +21,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hydraflow.core import headers, integrity, responses, retry, sources
+from hydraflow.core import evidence, integrity, responses, retry, sources
+from hydraflow.core.bounds import Bounds
 from hydraflow.core.events import (
     Aborted,
     Begun,
@@ -46,10 +47,9 @@ from hydraflow.core.events import (
     Verify,
 )
 from hydraflow.core.journal import Identity
-from hydraflow.core.limiter import Limiter
 from hydraflow.core.planner import Lease, Planner
 from hydraflow.core.responses import Ask, Changed, Facts, Refused, Unranged
-from hydraflow.core.sources import Evidence, Source, Standing
+from hydraflow.core.sources import Place, Source, Sources, Standing
 from hydraflow.errors import (
     DigestConflictError,
     DigestMismatchError,
@@ -57,7 +57,6 @@ from hydraflow.errors import (
     RequestError,
     ResourceChangedError,
     SizeMismatchError,
-    TransferError,
     UnverifiableError,
 )
 from hydraflow.models import Bound, Claim, Resource, Validator
@@ -96,25 +95,25 @@ class Transfer:
     Args:
         terms: what the caller asks.
         planner: which bytes next.
-        limiter: how many requests the origin bears, shared with other transfers.
-        mirrors: other places of the same file: a redacted URL and the limiter of its origin for each.
+        places: where the file can be had, the URL that was asked for first; limiters are shared with other transfers.
         rng: uniform random numbers in [0, 1), for jitter.
         restartable: tells whether everything can still be thrown away (a stream that has given bytes away cannot).
         horizon: first offset that the sink has no room for; None for no bound.
         now: monotonic seconds.
+        writing: seconds that writing to a disk has taken so far.
     """
 
     def __init__(
         self,
         terms: Terms,
         planner: Planner,
-        limiter: Limiter,
+        places: Sequence[Place],
         *,
         rng: Callable[[], float],
         restartable: Callable[[], bool],
         horizon: Callable[[], int | None],
         now: float,
-        mirrors: Sequence[tuple[str, Limiter]] = (),
+        writing: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.state = State.PROBING
         self.resource: Resource | None = None
@@ -123,11 +122,9 @@ class Transfer:
         self.from_checkpoint = 0
         self.requests = self.retries = self.restarts = self.peak = 0
         self.waits = False
-        self._bounds: dict[Bound, float] = {}
-        self._noted_at = now
+        self._bounds = Bounds(writing, now)
         self._terms = terms
-        self.sources = [Source(index, *each) for index, each in enumerate([(terms.url, limiter), *mirrors])]
-        self._several = len(self.sources) > 1
+        self.sources = Sources(places)
         self._lead = self.sources[0]
         self._alone = False
         self._suspects: list[Source] = []
@@ -165,7 +162,7 @@ class Transfer:
         except (SizeMismatchError, RequestError, DigestConflictError, UnverifiableError) as error:
             lease = getattr(event, "lease", None)
             # Nothing came of it; what was there may be what the caller wants.
-            return self._fail(error, keep=True) if lease is None else self._lose(self._of(lease), error, now)
+            return self._fail(error, keep=True) if lease is None else self._lose(self.sources.of(lease), error, now)
 
     def finished(self) -> bool:
         """Nothing more will happen."""
@@ -199,12 +196,14 @@ class Transfer:
         horizon = self._horizon()
         if horizon is not None and self.planner.front >= horizon - self._room / 2:
             return Bound.READER  # half of his window is full
+        if self._bounds.disk:
+            return Bound.DISK
         return self._lead.limiter.bound if self._divisible else Bound.SERVER
 
     @property
     def limited_by(self) -> Bound | None:
         """What kept it from being faster for most of the time."""
-        return max(self._bounds, key=lambda bound: self._bounds[bound], default=None)
+        return self._bounds.most
 
     # ── beginning ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -234,7 +233,7 @@ class Transfer:
             self._answered = True
             return [
                 *commands,
-                *self._adopt(_remembered(identity, self._terms.url), identity.claims, complete=True),
+                *self._adopt(evidence.recalled(identity, self._terms.url), identity.claims, complete=True),
                 *self._advance(now),
             ]
         return [*commands, *self._schedule(event, now)]
@@ -255,7 +254,7 @@ class Transfer:
         self.resource = resource
         self._claims = claims if self._terms.claim is None else (self._terms.claim, *claims)
         recorded = self._recorded(resource)
-        self._written = _vouched(self._identity) if self._identity is not None else recorded.claims
+        self._written = evidence.vouching(self._identity) if self._identity is not None else recorded.claims
         return [Prepare(recorded, self.claim)]
 
     def _recorded(self, resource: Resource) -> Resource:
@@ -265,7 +264,7 @@ class Transfer:
         vouch for them in its stead.  A mirror's validator says nothing to the URL that was asked for anyway, but for a
         strong tag that both may have.
         """
-        if not self._several:
+        if not self.sources.several:
             return resource
         if self.claim is not None and integrity.conclusive([self.claim]) and self._horizon() is None:
             others = tuple(claim for claim in resource.claims if claim != self.claim)
@@ -322,7 +321,7 @@ class Transfer:
             case Refused(failure):
                 return [Drop(event.lease), *self._retry(LeaseFailed(event.lease, failure), now)]
             case Unranged(reason) | Changed(now=reason) if self._identity and event.lease.source:
-                return self._set_aside(self._of(event.lease), reason, now)
+                return self._set_aside(self.sources.of(event.lease), reason, now)
             case Unranged(reason):
                 return self._ask_whole(event.lease, reason, now)
             case Changed(now=what) if self._identity is None and event.head.status == 416:
@@ -339,15 +338,16 @@ class Transfer:
         return responses.introduce(event.head, ask, url=self._terms.url, final_url=event.head.url, now=event.wall)
 
     def _welcome(self, event: HeadReceived, resource: Resource, now: float, *, empty: bool) -> list[Command]:
-        lease, known, source = event.lease, self._identity, self._of(event.lease)
+        lease, known, source = event.lease, self._identity, self.sources.of(event.lease)
         self._answers(event, source, now)
         self._answered = True
         if known is not None and source is not self.sources[0]:
-            evidence = sources.compare(known.size, known.validator, known.claims, None, resource)
-            objection = self._objection(evidence, resource, self._believe(known.claims, known.size), _vouched(known))
+            shown = evidence.compare(known.size, known.validator, known.claims, None, resource)
+            provable = self._provable(self._believe(known.claims, known.size), evidence.vouching(known))
+            objection = evidence.objection(shown, resource, provable=provable)
             if objection:
                 return self._set_aside(source, objection, now)
-        elif known is not None and not _is(known, resource):
+        elif known is not None and not evidence.may_be(known, resource):
             return self._changed(lease, f"{resource.validator}, {resource.size} bytes", now)
         if known is not None and not resource.ranges:
             # Not over what is there already: that may have been hashed.
@@ -364,7 +364,10 @@ class Transfer:
         if resource.ranges and not divisible and not in_one:
             return self._ask_whole(lease, "the server gives no strong validator", now)
         self._lead = source
+        joined = self.sources.join(event.mirrors) if divisible else 0
         commands = self._adopt(resource, claims)
+        if joined:
+            commands.append(Notice(f"the server names {joined} mirror{'s' if joined > 1 else ''}"))
         source.resource, source.standing = resource, Standing.ADMITTED
         self.state = State.FETCHING
         self._divisible = divisible
@@ -380,7 +383,7 @@ class Transfer:
         """Pieces of two versions can be told apart, so that the file can be fetched in pieces."""
         known = self._identity
         # What an earlier run left under a weaker validator is of this version only if a digest says so in the end.
-        strong = resource.validator.strong and (known is None or _is_surely(known, resource))
+        strong = resource.validator.strong and (known is None or evidence.was_surely(known, resource))
         # A reader has had his bytes by the time when a digest could tell that they were of two versions.
         in_the_end = self._horizon() is None and (self._terms.claim is not None or self._decisive(claims))
         return resource.ranges and (strong or in_the_end)
@@ -393,7 +396,7 @@ class Transfer:
     # ── more answers ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _admit(self, event: HeadReceived, now: float) -> list[Command]:
-        source = self._of(event.lease)
+        source = self.sources.of(event.lease)
         if source.resource is None:
             return self._try(event, source, now)
         verdict = responses.admit(event.head, self._asks[event.lease], source.resource, now=event.wall)
@@ -426,16 +429,6 @@ class Transfer:
     def _most_restarts(self) -> int:
         return self._terms.retry.restarts * len(self.sources)
 
-    def _of(self, lease: Lease) -> Source:
-        return self.sources[lease.source]
-
-    def _running(self) -> list[int]:
-        """How many requests each source has."""
-        running = [0] * len(self.sources)
-        for lease in self.planner.active:
-            running[lease.source] += 1
-        return running
-
     def _try(self, event: HeadReceived, source: Source, now: float) -> list[Command]:
         """The first answer of another source: its bytes are used if it is shown to be the same file."""
         assert self.resource is not None
@@ -449,8 +442,9 @@ class Transfer:
             case Changed(now=what):
                 return self._set_aside(source, f"it answers with {what}", now)
             case Facts(resource):  # pragma: no branch - the last of four
-                evidence = sources.compare(known.size, known.validator, self._claims, known.encoding, resource)
-                objection = self._objection(evidence, resource, self.claim, self._written)
+                shown = evidence.compare(known.size, known.validator, self._claims, known.encoding, resource)
+                provable = self._provable(self.claim, self._written)
+                objection = evidence.objection(shown, resource, provable=provable)
                 if objection:
                     return self._set_aside(source, objection, now)
         source.resource, source.standing = resource, Standing.ADMITTED
@@ -458,26 +452,16 @@ class Transfer:
         self._shorten(event)
         return []
 
-    def _objection(self, evidence: Evidence, seen: Resource, claim: Claim | None, written: tuple[Claim, ...]) -> str:
-        """Why another source's bytes may not be put among those of the file; empty if they may.
+    def _provable(self, claim: Claim | None, written: tuple[Claim, ...]) -> bool:
+        """Whether a digest will tell in the end if another source's bytes were wrong.
 
         Args:
-            evidence: what its answer shows.
-            seen: its answer.
             claim: what all bytes are verified by in the end.
             written: the claims that the checkpoint rests on, in this run and later ones.
         """
-        if evidence is Evidence.OTHER:
-            return f"another file: {seen.size} bytes, {seen.validator}"
-        if not seen.ranges:
-            return "it does not answer ranges"
-        if evidence is Evidence.SAME:
-            return ""
-        # A reader has had his bytes by the time when a digest could tell that they were wrong.
+        # A reader has had his bytes by the time when a digest could tell.
         checked = claim is not None and integrity.conclusive([claim]) and self._horizon() is None
-        if checked and integrity.conclusive(written):
-            return ""
-        return "the size is the same, but neither a common strong ETag nor a digest shows that the bytes are"
+        return checked and integrity.conclusive(written)
 
     def _dispensable(self, source: Source) -> bool:
         """The transfer goes on without the source: it can go on from others, without beginning anew."""
@@ -493,7 +477,7 @@ class Transfer:
     def _lose(self, source: Source, error: HydraError, now: float, *, keep: bool = True) -> list[Command]:
         """A source is of no use any more; so is the transfer, if it was the last one."""
         source.standing, source.error = Standing.FAILED, error
-        if not self._several:
+        if not self.sources.several:
             return self._fail(error, keep=keep)
         return [Notice(f"{source.url} is given up: {error}"), *self._go_on_without(source, now)]
 
@@ -506,20 +490,12 @@ class Transfer:
         if usable and self.resumable and not (self._alone and self.resource is not None):
             return [*commands, *self._schedule(Ticked(), now)]
         if not others or self.restarts >= self._most_restarts or not self._restartable():
-            return [*commands, *self._fail(self._verdict(), keep=self.resumable and self.state is not State.VERIFYING)]
+            keep = self.resumable and self.state is not State.VERIFYING
+            return [*commands, *self._fail(self.sources.verdict(), keep=keep)]
         self.restarts += self.planner.done > 0
         self._whole = False  # that was about another server
         notice = "no other source has provably the same file; starting anew"
         return [*commands, Notice(notice), *self._anew(now)]
-
-    def _verdict(self) -> HydraError:
-        """The error that says what is wrong with each source, in one line."""
-        errors = [each.error for each in self.sources if each.error is not None]
-        # Where trying again may help, the caller should know.
-        error = next((each for each in errors if isinstance(each, TransferError)), errors[0])
-        reasons = [f"{each.url}: {each.error or each.reason}" for each in self.sources if each.error or each.reason]
-        error.args = (f"no source is left: {'; '.join(reasons)}",)
-        return error
 
     def _suspect(self, error: DigestMismatchError, now: float) -> list[Command]:
         """Some source gave wrong bytes: fetch again what did not come from the lead; if it is still wrong, it is he."""
@@ -561,10 +537,10 @@ class Transfer:
 
     def _pass_over(self, now: float) -> list[Command]:
         """Ask another source for the first answer, where one has been silent for long."""
-        if not self._several or self.state is not State.PROBING or not self.planner.active:
+        if not self.sources.several or self.state is not State.PROBING or not self.planner.active:
             return []
         lease = self.planner.active[0]
-        source = self._of(lease)
+        source = self.sources.of(lease)
         proved = self._proved_in_the_end
         longest = (_QUIET if proved else _QUIET_UNPROVED) * 2.0**source.silences
         others = any(each.usable and each is not source for each in self.sources)
@@ -576,9 +552,9 @@ class Transfer:
 
     def _put_off(self, now: float) -> list[Command]:
         """Leave a source out for a while that is far slower than another one; its bytes are missing again."""
-        if not self._several or not self._divisible or self._lead.limiter.throttled(now):
+        if not self.sources.several or not self._divisible or self._lead.limiter.throttled(now):
             return []
-        running, measured = self._running(), []
+        running, measured = self.sources.running(self.planner.active), []
         for each in self.sources:
             paces = self.planner.paces(now, each.index)
             if paces:
@@ -604,7 +580,7 @@ class Transfer:
 
     def _end(self, lease: Lease, now: float) -> list[Command]:
         assert self.resource is not None
-        self._of(lease).limiter.ended(now, lease.since, lease.answered)
+        self.sources.of(lease).limiter.ended(now, lease.since, lease.answered)
         self._release(lease, now)
         if self.planner.size is None:
             self.planner.resolve(lease.position)
@@ -621,7 +597,7 @@ class Transfer:
     # ── failures ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _retry(self, event: LeaseFailed, now: float) -> list[Command]:
-        failure, lease, source = event.failure, event.lease, self._of(event.lease)
+        failure, lease, source = event.failure, event.lease, self.sources.of(event.lease)
         if lease.remaining == 0:
             return self._end(lease, now)  # what goes wrong behind the last byte is nobody's loss
         self._release(lease, now)
@@ -663,15 +639,15 @@ class Transfer:
             return []
         source.told = (failure.kind, now)
         notice = retry.notice(failure, decision)
-        return [Notice(f"{source.url}: {notice}" if self._several else notice)]
+        return [Notice(f"{source.url}: {notice}" if self.sources.several else notice)]
 
     def _is_refusal(self, lease: Lease, failure: retry.Failure) -> bool:
         """The server says that it is too much; also by no connection for one while others have theirs."""
         cut_off = lease.answered is None and failure.kind in (retry.FailureKind.CONNECT, retry.FailureKind.DROPPED)
-        return failure.status in (429, 503) or (cut_off and self._of(lease).limiter.active > 0)
+        return failure.status in (429, 503) or (cut_off and self.sources.of(lease).limiter.active > 0)
 
     def _count_failure(self, lease: Lease, failure: retry.Failure, now: float) -> None:
-        source = self._of(lease)
+        source = self.sources.of(lease)
         if not any(each.attempts for each in self.sources):
             # Patience begins when the first request that fails is sent: until then nobody waited for the network.
             self._progress_at = max(self._progress_at, lease.since)
@@ -689,7 +665,7 @@ class Transfer:
         return self.resource is None or self._divisible
 
     def _changed(self, lease: Lease, what: str, now: float) -> list[Command]:
-        known, source = self._identity, self._of(lease)
+        known, source = self._identity, self.sources.of(lease)
         was = str(self.resource.validator if self.resource else known.validator if known else "unknown")
         if self.restarts < self._most_restarts and self._restartable():
             return self._anew_as_changed(source, was, what, now)
@@ -728,7 +704,7 @@ class Transfer:
 
     def _drop_all(self, now: float, source: Source | None = None) -> list[Command]:
         """End all requests, or all to one source."""
-        leases = [lease for lease in self.planner.active if source is None or self._of(lease) is source]
+        leases = [lease for lease in self.planner.active if source is None or self.sources.of(lease) is source]
         for lease in leases:
             self._release(lease, now)
         return [Drop(lease) for lease in leases]
@@ -756,7 +732,7 @@ class Transfer:
                 if self.from_checkpoint and self._restartable():
                     self.restarts += 1
                     return [Notice(f"{error}; the checkpoint was of no use, starting anew"), *self._anew(now)]
-                if self._several and self._restartable():
+                if self.sources.several and self._restartable():
                     return self._suspect(error, now)
                 givers = [each.url for each in self.sources if each.received]
                 if len(givers) > 1:
@@ -823,7 +799,7 @@ class Transfer:
         left = [each for each in usable if each not in spent]
         if len(usable) == 1 and (not fetching or usable[0].standing is Standing.ADMITTED):
             return next((each for each in left if len(self.planner.active) + len(each.resting) < most), None)
-        return sources.pick(left, self._running(), now, lead=self._lead if fetching else None)
+        return sources.pick(left, self.sources.running(self.planner.active), now, lead=self._lead if fetching else None)
 
     def _next_lease(self, source: Source, now: float) -> Lease | None:
         if self.resource is None:
@@ -842,11 +818,11 @@ class Transfer:
             return []
         if self._lent and self.planner.active[0].position < horizon:
             self._lent = False
-            self._of(self.planner.active[0]).limiter.reclaim(self)  # it goes on
+            self.sources.of(self.planner.active[0]).limiter.reclaim(self)  # it goes on
         if not any(each.limiter.wanted for each in self.sources):
             return []
         active = self.planner.active
-        blocked = [lease for lease in active if lease.position >= horizon and self._of(lease).limiter.wanted]
+        blocked = [lease for lease in active if lease.position >= horizon and self.sources.of(lease).limiter.wanted]
         if self._divisible:
             for lease in blocked:
                 self._release(lease, now)
@@ -854,7 +830,7 @@ class Transfer:
         if blocked and not self._lent:
             # It could not be taken up again, so it stays open, idle; when it goes on, the place counts again.
             self._lent = True
-            self._of(blocked[0]).limiter.release(self)
+            self.sources.of(blocked[0]).limiter.release(self)
         return []
 
     def _shed(self, now: float) -> list[Command]:
@@ -880,14 +856,14 @@ class Transfer:
         return [Drop(late)]
 
     def _question(self, lease: Lease) -> Ask:
-        source = self._of(lease)
+        source = self.sources.of(lease)
         known = source.resource or (self._identity if source is self.sources[0] else None)
         return Ask(lease.start, lease.stop, known.validator.if_range if known is not None else None)
 
     def _release(self, lease: Lease, now: float) -> None:
         self.planner.finish(lease, now)
-        source = self._of(lease)
-        if self._several:
+        source = self.sources.of(lease)
+        if self.sources.several:
             source.received.add(lease.start, lease.position)
             source.note_rate(self.planner.measured(lease, now))
         if not self._lent:
@@ -896,60 +872,23 @@ class Transfer:
         del self._asks[lease]
 
     def _note_progress(self, now: float) -> None:
-        bound = self.bound(now)
-        if bound is not None and now > self._noted_at:
-            self._bounds[bound] = self._bounds.get(bound, 0.0) + now - self._noted_at
-        self._noted_at = now
+        self._bounds.watch(now)
+        self._bounds.note(self.bound(now), now)
         done, horizon = self.planner.done, self._horizon()
-        if self._several:
-            self._credit(now)
+        if self.sources.several:
+            self.sources.credit(self.planner.active, now)
         else:
             self._lead.limiter.received(max(0, done - self._progress), now)
         self.planner.observe(now, horizon)
         # Where all that has room is there, it is the reader's turn, not the network's.
         if done > self._progress or (horizon is not None and done >= horizon):
             self._progress, self._progress_at = done, now
-            if not self._several:
+            if not self.sources.several:
                 self._lead.attempts = self._lead.broken = 0
-
-    def _credit(self, now: float) -> None:
-        """Tell each origin's limiter what has come from it."""
-        counts = [each.received.total for each in self.sources]
-        for lease in self.planner.active:
-            counts[lease.source] += lease.position - lease.start
-        for each, count in zip(self.sources, counts, strict=True):
-            each.limiter.received(max(0, count - each.counted), now)
-            if count > each.counted:
-                each.attempts = each.broken = each.silences = 0
-            each.counted = count
 
     def _ignore(self, event: Event, now: float) -> list[Command]:
         del event, now
         return []
-
-
-def _is(known: Identity, resource: Resource) -> bool:
-    """The resource may be the version that the checkpoint was made of: nothing shows the contrary."""
-    return (
-        resource.size == known.size
-        and headers.same_version(known.validator, resource.validator)
-        and not integrity.contradict(known.claims, resource.claims)
-    )
-
-
-def _vouched(known: Identity) -> tuple[Claim, ...]:
-    """The claims that the bytes of a checkpoint rest on; none where they are taken at the word of a validator."""
-    return () if known.validator.strong else known.claims
-
-
-def _is_surely(known: Identity, resource: Resource) -> bool:
-    """The resource is the version that the checkpoint was made of."""
-    return headers.compare(known.validator, resource.validator) is headers.Likeness.SAME
-
-
-def _remembered(identity: Identity, url: str) -> Resource:
-    """The resource as an earlier run saw it."""
-    return Resource(url, url, identity.size, ranges=True, validator=identity.validator, claims=identity.claims)
 
 
 _TABLE: dict[tuple[State, type[Event]], Callable[[Transfer, Any, float], list[Command]]] = {

@@ -39,10 +39,8 @@ class Question:
 
 def in_the_answer(head: Head, url: str, name: str) -> Iterator[Question]:
     """Metalink files that the answer itself, or one that led to it, refers to (RFC 6249 §4)."""
-    for answer in (*head.redirects, head):
-        # `Head.url` is redacted, and so not always one to ask; of the first answer it is known in full.
-        base = url if answer is (*head.redirects, head)[0] else answer.url
-        for there in links.described_by(links.parse(answer.get("link"), base))[:1]:
+    for named in links.of_answers(head, url):
+        for there in links.described_by(named)[:1]:
             yield Question(there, DigestSource.METALINK, partial(_from_metalink, name=name))
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydraflow.core import links
+from hydraflow.models import Head
 
 BASE = "https://h/d/x.gz"
 META = 'type="application/metalink4+xml"'
@@ -43,6 +44,28 @@ def test_links(value, mirrors, described):
     found = links.parse(value, BASE)
     assert list(links.mirrors(found)) == mirrors
     assert list(links.described_by(found)) == described
+
+
+def head(link: str, url: str, redirects: tuple[Head, ...] = ()) -> Head:
+    return Head(200, (("link", link),), url, redirects=redirects)
+
+
+def test_duplicates_are_few_and_as_secure_as_what_was_asked():
+    many = ", ".join(f"<{scheme}://m{n}/x>; rel=duplicate" for n in range(9) for scheme in ("http", "https"))
+    assert links.duplicates(head(many, BASE), BASE) == tuple(f"https://m{n}/x" for n in range(4))
+    assert links.duplicates(head(many, BASE), "http://h/x") == (
+        "http://m0/x",
+        "https://m0/x",
+        "http://m1/x",
+        "https://m1/x",
+    )
+
+
+def test_nothing_is_a_duplicate_of_itself():
+    first = head("</same>; rel=duplicate, <http://n/x>; rel=duplicate", "http://h/redacted")
+    named = "<http://h/x?key=1>; rel=duplicate, <y>; rel=duplicate, <http://n/x>; rel=duplicate"
+    last = head(named, "http://n/x", (first,))
+    assert links.duplicates(last, "http://h/x?key=1") == ("http://h/same", "http://n/y")
 
 
 def test_links_are_bounded():

@@ -11,7 +11,7 @@ from hydraflow.core import events, sources
 from hydraflow.core.limiter import Limiter
 from hydraflow.core.ranges import RangeSet
 from hydraflow.core.responses import Ask
-from hydraflow.core.sources import Evidence, Source, Standing
+from hydraflow.core.sources import Place, Source, Standing
 from hydraflow.core.transfer import State
 from hydraflow.models import Claim, Digest, DigestSource, Resource, Validator
 from tests.core.test_transfer import BAD, CALLER, DROPPED, GOOD, URL, Rig, left_over, partial, status, whole
@@ -22,37 +22,11 @@ HEADER = Claim(Digest("md5", GOOD), DigestSource.GOOG_HASH)
 LIE = Claim(Digest("md5", BAD), DigestSource.S3_ETAG)
 
 
-# What admits a source.
-
-
-@pytest.mark.parametrize(
-    ("seen", "evidence"),
-    [
-        (Resource("u", "u", 100, True, OTHER), Evidence.NONE),
-        (Resource("u", "u", 100, True, STRONG), Evidence.SAME),
-        (Resource("u", "u", 100, True, Validator('W/"v1"')), Evidence.NONE),
-        (Resource("u", "u", 99, True, STRONG), Evidence.OTHER),
-        (Resource("u", "u", None, True, STRONG), Evidence.OTHER),
-        (Resource("u", "u", 100, True, STRONG, encoding="gzip"), Evidence.OTHER),
-        (Resource("u", "u", 100, True, OTHER, claims=(HEADER,)), Evidence.SAME),
-        (Resource("u", "u", 100, True, NONE, claims=(HEADER,)), Evidence.NONE),
-        (Resource("u", "u", 100, True, STRONG, claims=(LIE,)), Evidence.OTHER),
-    ],
-)
-def test_evidence(seen: Resource, evidence: Evidence):
-    assert sources.compare(100, STRONG, (CALLER,), None, seen) is evidence
-
-
-def test_a_file_of_unknown_size_is_like_no_other():
-    seen = Resource("u", "u", None, True, STRONG)
-    assert sources.compare(None, STRONG, (), None, seen) is Evidence.OTHER
-
-
 # Whose turn it is.
 
 
 def three(*standings: Standing) -> list[Source]:
-    return [Source(index, f"u{index}", Limiter(4), standing) for index, standing in enumerate(standings)]
+    return [Source(index, f"u{index}", Limiter(4), standing=standing) for index, standing in enumerate(standings)]
 
 
 def test_who_has_kept_nobody_waiting_is_asked_first():
@@ -202,6 +176,34 @@ def test_one_without_evidence_is_left_out(fields: dict, reason: str):
     assert rig.said[-1].startswith(f"{MIRROR} is left out: ")
     assert standing(rig) == [Standing.ADMITTED, Standing.ASIDE]
     assert not any(lease.source for lease, _ in rig.open)
+
+
+def test_mirrors_that_the_first_answer_names_join():
+    others = tuple(Place(f"http://m{n}/x", Limiter(3)) for n in (1, 2))
+    rig = Rig(threads=3).begin().head(partial(0, 40, 1000), mirrors=others)
+    assert rig.said == ["the server names 2 mirrors"]
+    assert [each.url for each in rig.transfer.sources] == [URL, MIRROR, "http://m2/x"]
+    answer(rig, 1, etag='"v2"')
+    assert standing(rig)[:2] == [Standing.ADMITTED, Standing.ASIDE]
+    assert [share.bytes for share in rig.transfer.sources.shares()] == [0, 0, 0]
+    assert rig.transfer.sources.shares()[1].trouble.startswith("the size is the same")
+    rig = Rig(threads=3).begin().head(partial(0, 40, 1000), mirrors=others[:1])
+    assert rig.said == ["the server names 1 mirror"]
+
+
+def test_who_begins_anew_knows_the_mirrors_already():
+    other = (Place(MIRROR, Limiter(3)),)
+    rig = Rig(threads=3).begin().head(partial(0, 40, 1000), mirrors=other)
+    rig.head(whole(1000, '"v3"'), 2).after(2.0).head(partial(0, 40, 1000, '"v3"'), mirrors=other)
+    assert rig.transfer.restarts == 1
+    assert [each.url for each in rig.transfer.sources] == [URL, MIRROR]
+    assert "the server names" not in rig.said[-1]
+
+
+def test_mirrors_of_what_comes_in_one_piece_are_of_no_use():
+    rig = Rig(threads=3).begin().head(whole(1000), mirrors=(Place(MIRROR, Limiter(3)),))
+    assert len(rig.transfer.sources) == 1
+    assert rig.transfer.sources.shares() == ()
 
 
 def test_the_callers_digest_admits_it_to_a_file_but_not_to_a_stream():

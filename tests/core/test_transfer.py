@@ -16,6 +16,7 @@ from hydraflow.core.planner import Lease, LeasePolicy, Planner
 from hydraflow.core.ranges import RangeSet
 from hydraflow.core.responses import Ask
 from hydraflow.core.retry import Failure, FailureKind, Policy
+from hydraflow.core.sources import Place
 from hydraflow.core.throttle import Throttle
 from hydraflow.core.transfer import _TABLE, State, Transfer
 from hydraflow.models import Bound, Claim, Digest, DigestSource, Head, Validator
@@ -66,20 +67,22 @@ class Rig:
         self.now = 0.0
         self.given = False
         self.horizon = options.get("horizon")
+        self.writing = 0.0
         self.limiter = options.get("limiter") or Open(threads)
         self.planner = Planner(LEASES)
+        mirrors = options.get("mirrors", 0)
         self.open: list[tuple[Lease, Ask]] = []
         self.said: list[str] = []
         self.did: list[str] = []
         self.transfer = Transfer(
             Terms(URL, claim, size, threads, options.get("policy", PATIENCE), verify=options.get("verify", "auto")),
             self.planner,
-            self.limiter,
+            [Place(URL, self.limiter), *(Place(f"http://m{n}/x", Open(threads)) for n in range(1, mirrors + 1))],
             rng=lambda: 0.5,
             restartable=lambda: not self.given,
             horizon=lambda: self.horizon,
             now=0.0,
-            mirrors=[(f"http://m{index}/x", Open(threads)) for index in range(1, options.get("mirrors", 0) + 1)],
+            writing=lambda: self.writing,
         )
         self.failed: events.Fail | None = None
 
@@ -121,8 +124,10 @@ class Rig:
         self.feed(events.Ticked())
         return self
 
-    def head(self, answer: Head, index: int = 0, claims: tuple[Claim, ...] = ()) -> Rig:
-        self.feed(events.HeadReceived(self.open[index][0], answer, 0.0, claims))
+    def head(
+        self, answer: Head, index: int = 0, claims: tuple[Claim, ...] = (), mirrors: tuple[Place, ...] = ()
+    ) -> Rig:
+        self.feed(events.HeadReceived(self.open[index][0], answer, 0.0, claims, mirrors=mirrors))
         return self
 
     def receive(self, count: int, index: int = 0) -> Rig:
@@ -1110,6 +1115,15 @@ def test_a_reader_limits_it_if_half_of_his_window_waits_for_him():
     assert rig.transfer.bound(0.0) is Bound.READER
     rig.horizon = 51
     assert rig.transfer.bound(0.0) is Bound.CEILING
+
+
+def test_a_disk_limits_it_if_writing_takes_most_of_the_time():
+    rig = fetching()
+    rig.writing = 0.6
+    assert rig.after(0.1).transfer.bound(0.1) is Bound.CEILING, "too short to tell"
+    assert rig.after(0.9).transfer.bound(1.0) is Bound.DISK
+    rig.writing = 1.0
+    assert rig.after(1.0).transfer.bound(2.0) is Bound.CEILING
 
 
 def test_it_is_limited_by_what_it_waited_for_most():

@@ -25,7 +25,7 @@ from hydraflow.adapters.store import Store
 from hydraflow.api import fetch
 from hydraflow.core.ranges import RangeSet
 from hydraflow.errors import DiskFullError, StorageError
-from hydraflow.models import Outcome, Validator
+from hydraflow.models import Bound, Outcome, Validator
 from tests.crash.disk import MODULES
 
 ROOT = Path(__file__).parents[2]
@@ -262,6 +262,20 @@ class TestTransfer:
         assert fetch(url, tmp_path / "x", digest=digest, settings=settings).size == len(self.data)
         assert (tmp_path / "x").read_bytes() == self.data
         assert [each.name for each in tmp_path.iterdir()] == ["x"]
+
+    def test_a_slow_one_is_named_as_what_limits_it(self, origin, url, settings, tmp_path, monkeypatch):
+        origin.rules.clear()
+
+        class Slow:
+            def __getattr__(self, wanted: str) -> Any:
+                return pwrite if wanted == "pwrite" else getattr(os, wanted)
+
+        def pwrite(part: int, data: memoryview, offset: int) -> int:
+            time.sleep(len(data) / (6 << 20))
+            return os.pwrite(part, data, offset)
+
+        monkeypatch.setattr(store, "os", Slow())
+        assert fetch(url, tmp_path / "x", settings=settings).limited_by is Bound.DISK
 
     def test_a_full_disk_keeps_what_was_written(self, origin, url, settings, tmp_path, monkeypatch):
         state = self.one_call(monkeypatch, "pwrite", 15, errno.ENOSPC)

@@ -15,6 +15,7 @@ from hydraflow import errors
 from hydraflow.api import afetch, fetch, fetch_all, stream
 from tests.faults.fronts import MIB, FileFront, StreamFront, noise
 from tests.faults.origin import Origin
+from tests.faults.rules import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -218,6 +219,62 @@ def test_a_checkpoint_of_one_url_is_gone_on_from_with_mirrors_and_without(
     result = fetch(url, path, mirrors=[other], digest=SHA, settings=settings)
     assert path.read_bytes() == DATA
     assert result.bytes_from_checkpoint > 2 * MIB
+
+
+def named(*others: str) -> dict[str, str]:
+    """The field that names them (RFC 6249 §3)."""
+    return {"Link": ", ".join(f"<{each}>; rel=duplicate; pri={n}" for n, each in enumerate(others, 1))}
+
+
+def test_what_the_answer_names_is_used_on_the_same_evidence(origin: Origin, mirror: Origin, front: Front):
+    steady(origin, mirror)
+    told, wrong = Told(), bytes(len(DATA))
+    others = [mirror.add("/same", DATA), mirror.add("/wrong", wrong, etag='"another"'), f"{mirror.url}/gone"]
+    url = origin.add("/a", DATA, headers=named(*others))
+    delivered = front.get(url, on_progress=told)
+    assert delivered.data == DATA
+    assert mirror.bytes_served("/same") > MIB // 2
+    assert told.of(mirror, "/wrong is left out: the size is the same, but")
+    assert told.of(mirror, "/gone is given up: 404")
+    assert "the server names 3 mirrors" in told.said
+    shares = delivered.result.sources
+    assert [each.url for each in shares] == [url, *others]
+    assert sum(each.bytes for each in shares) == len(DATA)
+    assert [(each.bytes > 0, bool(each.trouble)) for each in shares] == [(True, False)] * 2 + [(False, True)] * 2
+
+
+def test_a_redirecting_answer_names_them_too(origin: Origin, mirror: Origin, file_front: FileFront):
+    """As download redirectors do: the target of the redirect is one of those that it names."""
+    origin.when(path="/here").slow(STEADY)
+    steady(mirror)
+    here, there = origin.add("/here", DATA), mirror.add("/there", DATA)
+    origin.when(path="/file").status(302, headers={"Location": here, **named(here, there)})
+    delivered = file_front.get(f"{origin.url}/file", digest=SHA)
+    assert delivered.data == DATA
+    assert [each.url for each in delivered.result.sources] == [f"{origin.url}/file", there]
+    assert mirror.bytes_served() > MIB // 2
+
+
+def test_what_is_named_stands_in_for_who_names_it(origin: Origin, mirror: Origin, front: Front):
+    steady(origin, mirror)
+    url = origin.add("/a", DATA, headers=named(mirror.add("/b", DATA)))
+
+    def withdraw(progress: object) -> None:
+        del progress
+        if mirror.bytes_served() > MIB // 2 and len(origin.rules) == 1:
+            origin.rules.insert(0, Rule().status(403))
+
+    delivered = front.get(url, on_progress=withdraw)
+    assert delivered.data == DATA
+    assert "403" in delivered.result.sources[0].trouble
+
+
+def test_a_strangers_mirror_gets_nothing_of_the_callers(origin: Origin, mirror: Origin, file_front: FileFront):
+    steady(origin, mirror)
+    url = origin.add("/a", DATA, headers=named(mirror.add("/b", DATA)))
+    assert file_front.get(url, headers={"Authorization": "Bearer secret"}).data == DATA
+    assert {request.headers.get("authorization") for request in origin.requests()} == {"Bearer secret"}
+    assert {request.headers.get("authorization") for request in mirror.requests()} == {None}
 
 
 def test_mirrors_need_one_url(origin: Origin, settings: Settings):

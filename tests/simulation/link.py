@@ -19,6 +19,7 @@ from hydraflow.core.limiter import Limiter
 from hydraflow.core.planner import Lease, LeasePolicy, Planner
 from hydraflow.core.reorder import Window
 from hydraflow.core.retry import Failure, FailureKind, Policy
+from hydraflow.core.sources import Place
 from hydraflow.core.throttle import Throttle
 from hydraflow.core.transfer import State, Transfer
 from hydraflow.models import Head
@@ -188,7 +189,7 @@ class Job:
         self.transfer = Transfer(
             Terms(URL, None, None, scenario.ceiling, PATIENCE),
             self.planner,
-            world.limiter,
+            [Place(URL, world.limiter)],
             rng=world.rng.random,
             restartable=lambda: self.window is None,
             horizon=lambda: None if self.window is None else self.window.horizon,

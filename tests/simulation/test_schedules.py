@@ -113,7 +113,8 @@ def mirrored(rng: Random) -> World:
     output = StreamOutput(rng.choice((600, 4000)), 64) if streams else FileOutput()
     # A reader who has had bytes of a source that breaks the rules cannot be given those of another one.
     world.must_succeed = right == 0 or not streams
-    Job(world, Origin(rng, first, versions), output, claim=claim, reruns=rng.choice((0, 2)), mirrors=tuple(mirrors))
+    origin, named, reruns = Origin(rng, first, versions), right == 0 and rng.random() < 0.5, rng.choice((0, 2))
+    Job(world, origin, output, claim=claim, reruns=reruns, mirrors=tuple(mirrors), named=named)
     for _ in range(rng.choice((0, 0, 1, 2))):
         draw_end(rng, world)
     return world

@@ -17,6 +17,7 @@ from hydraflow.core.events import Command, Event, Terms
 from hydraflow.core.limiter import Limiter
 from hydraflow.core.planner import Lease, LeasePolicy, Planner
 from hydraflow.core.retry import Failure, FailureKind, Policy
+from hydraflow.core.sources import Place
 from hydraflow.core.transfer import State, Transfer
 from tests.simulation.origin import EPOCH, URL, Origin, Reply
 from tests.simulation.outputs import FileOutput, StreamOutput
@@ -113,6 +114,7 @@ class Job:
     Args:
         after: what the reader reads first.
         mirrors: other servers that may have the same file.
+        named: they are known from the origin's answer only.
     """
 
     def __init__(
@@ -126,9 +128,11 @@ class Job:
         reruns: int = 0,
         after: Job | None = None,
         mirrors: tuple[Origin, ...] = (),
+        named: bool = False,
     ) -> None:
         self.world, self.origin, self.output = world, origin, output
         self.origins = (origin, *mirrors)
+        self.named = named
         self.over = False
         self.error: HydraError | None = None
         self.seen = Seen()
@@ -153,6 +157,10 @@ class Job:
             f"<{self.transfer and self.transfer.state} {self.planner.done}/{self.planner.size} {self.planner.active}>"
         )
 
+    def _mirrors(self) -> tuple[Place, ...]:
+        enumerated = enumerate(self.origins[1:], 1)
+        return tuple(Place(f"http://m{index}/x", self.world.limiter_of(each)) for index, each in enumerated)
+
     # ── life and death ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def start(self) -> None:
@@ -164,12 +172,11 @@ class Job:
         self.transfer = Transfer(
             Terms(URL, self.claim, self.size, world.threads, PATIENCE),
             self.planner,
-            world.limiter,
+            [Place(URL, world.limiter), *([] if self.named else self._mirrors())],
             rng=world.rng.random,
             restartable=self.output.restartable,
             horizon=self.output.horizon,
             now=world.now,
-            mirrors=[(f"http://m{index}/x", world.limiter_of(each)) for index, each in enumerate(self.origins[1:], 1)],
         )
         self.seen.lives += 1
         self.seen.started_at, self.seen.last_byte_at, self.seen.in_a_row = world.now, None, 0
@@ -311,7 +318,8 @@ class Job:
         if isinstance(reply, Failure):
             self._end(events.LeaseFailed(lease, reply))
             return
-        self.dispatch(events.HeadReceived(lease, reply.head, EPOCH + self.world.now))
+        named = self._mirrors() if self.named else ()
+        self.dispatch(events.HeadReceived(lease, reply.head, EPOCH + self.world.now, mirrors=named))
         self._reserve(lease, reply, 0)
 
     def _reserve(self, lease: Lease, reply: Reply, sent: int) -> None:
