@@ -219,8 +219,9 @@ class Plain(Quiet):
 
     def say(self, line: str, level: str = "info") -> None:
         if self._verbosity > 1:
-            moment = f"{time.strftime('%H:%M:%S')}.{time.time_ns() // 1_000_000 % 1000:03d}"
-            line = f"{moment} {level:<7} {line.removeprefix('error: ') if level == 'error' else line}"
+            line = (
+                f"{time_of_day(time.time_ns())} {level:<7} {line.removeprefix('error: ') if level == 'error' else line}"
+            )
         say(line)
 
     def report(self, outcomes: Sequence[tuple[str, FetchResult | HydraError]]) -> None:
@@ -320,6 +321,12 @@ def standing_of_all(tally: Tally, rate: float) -> str:
     if size and rate > 0:
         parts.append(f"{duration((size - tally.done) / rate)} left")
     return ", ".join(parts)
+
+
+def time_of_day(nanoseconds: int) -> str:
+    """`14:02:03.057`, of Unix time, where we are."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{rest // 1_000_000:03d}"
 
 
 def duration(seconds: float) -> str:

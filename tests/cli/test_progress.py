@@ -11,7 +11,7 @@ import pytest
 
 from hydraflow import display, progress
 from hydraflow.errors import DigestMismatchError, NotFoundError, StorageError
-from hydraflow.models import Digest, DigestSource, FetchResult, Outcome, Phase, Progress, Verification
+from hydraflow.models import Digest, DigestSource, FetchResult, Outcome, Phase, Progress, Share, Verification
 
 RESULT = FetchResult(
     url="https://h/x.bam",
@@ -174,3 +174,18 @@ def test_signs_that_a_locale_lacks(monkeypatch, encoding, line):
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(raw, encoding=encoding))
     progress.say("a → b é")
     assert raw.getvalue().decode(encoding) == f"hydraflow: {line}\n"
+
+
+def test_a_second_and_its_thousandths_are_of_one_moment():
+    times = [progress.time_of_day(1_700_000_054_999_999_999 + each) for each in (0, 1)]
+    assert [each[-6:] for each in times] == ["14.999", "15.000"]
+    assert len(times[0]) == len("14:02:03.057")
+
+
+def test_what_each_source_gave():
+    shares = (Share("http://a/x", 3_000_000), Share("http://b/x", 0, "404 Not Found"))
+    assert (
+        progress.shares(replace(RESULT, sources=shares))
+        == "3.0 MB from http://a/x; 0 B from http://b/x (404 Not Found)"
+    )
+    assert progress.shares(RESULT) == ""
