@@ -74,7 +74,9 @@ def left_in(directory) -> bytes:
 
 
 @pytest.mark.parametrize("fault", ENDINGS)
-@pytest.mark.parametrize("mode", [["-nu"], ["--json"], ["-s"], ["--verify", "require"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "mode", [["-nu", "-vv"], ["-v", "--json", "--report", "r.html"], ["-s"], ["--verify", "require"]], ids=" ".join
+)
 def test_the_command(hydraflow, origin, data, fault, mode):
     url = prepare(origin, data, fault).replace("://", f"://user:{KINDS['password in the URL']}@")
     netrc = hydraflow.directory / "netrc"
@@ -84,6 +86,7 @@ def test_the_command(hydraflow, origin, data, fault, mode):
     ran = hydraflow(url, *arguments, *mode, environment=environment)
     assert (ran.code == 0) == (fault == "success" and mode != ["--verify", "require"])
     assert len(origin.ledger) >= 2, "the server was asked, and redirected"
+    assert ("--report" in mode) == ((hydraflow.directory / "r.html").exists())
     printed = ran.stderr.encode() + (b"" if mode == ["-s"] else ran.stdout)
     assert found_in(printed + left_in(hydraflow.directory)) == []
 
