@@ -24,14 +24,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from hydraflow import api
+from hydraflow import ordering
 from hydraflow.adapters.decoding import plain_name
 from hydraflow.adapters.pipes import DescriptorWriter, FifoWriter, Writer
 from hydraflow.engine import Order
 from hydraflow.errors import ConfigurationError, HydraError, NoReaderError, ReaderGoneError, SinkError
 from hydraflow.models import Digest, FetchResult, Progress
+from hydraflow.ordering import Keeping
 from hydraflow.settings import Settings, load
-from hydraflow.streams import Inflow, Keeping, OnOutcome, pour
+from hydraflow.streams import Inflow, OnOutcome, pour
 
 __all__ = ["arrange", "into_fifos", "run"]
 
@@ -143,9 +144,9 @@ def into_fifos(
         CancelledError: `stopped()` is true.
     """
     policies = settings or load()
-    orders = api.orders(urls, digest=digest, start=start, stop=stop, headers=headers, on_progress=on_progress)
-    api.check_names(orders)
-    keeping = api.keep(orders, spool, policies, resume=resume, overwrite=overwrite)
+    orders = ordering.orders(urls, digest=digest, start=start, stop=stop, headers=headers, on_progress=on_progress)
+    ordering.check_names(orders)
+    keeping = ordering.keep(orders, spool, policies, resume=resume, overwrite=overwrite)
     halt, window, folder = threading.Event(), policies.window // len(orders), Path(directory)
     lanes: list[_Lane] = []
 
@@ -296,9 +297,9 @@ def run(
         HydraError: see `fetch`.
         CancelledError: `stopped()` is true.
     """
-    orders = api.orders(urls, digest=digest, start=start, stop=stop, headers=headers, on_progress=on_progress)
+    orders = ordering.orders(urls, digest=digest, start=start, stop=stop, headers=headers, on_progress=on_progress)
     words, policies = arrange(command, len(orders)), settings or load()
-    keeping = api.keep(orders, spool, policies, resume=resume, overwrite=overwrite)
+    keeping = ordering.keep(orders, spool, policies, resume=resume, overwrite=overwrite)
     job = _Job(
         policies, keeping, decompress=decompress, allow_partial=allow_partial, on_outcome=on_outcome,
         output=(stdout, stderr),

@@ -14,11 +14,11 @@ from hydraflow import runtime
 from hydraflow.adapters.files import NOFOLLOW, open_regular
 from hydraflow.adapters.ownership import look
 from hydraflow.adapters.store import Store
-from hydraflow.api import orders
 from hydraflow.core import integrity, journal, names
 from hydraflow.engine import Engine
 from hydraflow.errors import DestinationBusyError, HydraError, StorageError
 from hydraflow.models import Claim, Resource
+from hydraflow.ordering import orders
 from hydraflow.settings import Settings, load
 
 __all__ = ["Findings", "Leftover", "inspect", "leftovers", "remove"]

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hydraflow import api, runtime
+from hydraflow import api, ordering, runtime
 from hydraflow.core import integrity, locks, names, urls
 from hydraflow.core.locks import Change, Lock, Locked
 from hydraflow.core.manifests import Entry
@@ -144,7 +144,7 @@ _Found = tuple[str, Resource] | HydraError
 def _learn(
     entries: Sequence[Entry], headers: Mapping[str, str] | None, settings: Settings
 ) -> list[tuple[_Found, Claim | None]]:
-    wanted = [api.orders(entry.url, headers={**(headers or {}), **dict(entry.headers)})[0] for entry in entries]
+    wanted = [ordering.orders(entry.url, headers={**(headers or {}), **dict(entry.headers)})[0] for entry in entries]
 
     async def work(engine: Engine) -> list[tuple[_Found, Claim | None]]:
         places = asyncio.Semaphore(_ABREAST)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydraflow import delivery, runtime
 from hydraflow.adapters.decoding import DecodedSource
@@ -18,9 +19,10 @@ from hydraflow.core import urls
 from hydraflow.engine import Order
 from hydraflow.errors import ConfigurationError, HydraError
 from hydraflow.models import FetchResult
+from hydraflow.ordering import Keeping
 from hydraflow.settings import Settings
 
-__all__ = ["Inflow", "Keeping", "OnOutcome", "pour"]
+__all__ = ["AsyncByteStream", "ByteStream", "Inflow", "OnOutcome", "pour"]
 
 OnOutcome = Callable[[str, FetchResult | HydraError], None]
 
@@ -28,18 +30,6 @@ OnOutcome = Callable[[str, FetchResult | HydraError], None]
 _AT_ONCE = 2
 _SLICE = 0.1
 _PIECE = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Keeping:
-    """A stream is kept: each order's file goes to the path of its place.
-
-    `resume` goes on from what an earlier run left, and `overwrite` replaces another file, as in a fetch.
-    """
-
-    paths: Sequence[Path]
-    resume: bool = True
-    overwrite: bool = False
 
 
 class Inflow:
@@ -203,3 +193,120 @@ def pour(flow: Inflow, writer: Writer, stopped: Callable[[], bool]) -> None:
     except HydraError as error:
         flow.tell(flow.name or name, error)
         raise
+
+
+# ── for callers ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ByteStream(io.RawIOBase):
+    """Bytes in order, fetched over several connections; a readable binary file, and an iterator of chunks.
+
+    It ends only after everything is verified: a stream that breaks or is wrong raises, it never just ends.
+    `io.BufferedReader(stream)`, `gzip.open(stream)` and `for chunk in stream` all work.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *orders: Order,
+        keeping: Keeping | None = None,
+        decompress: bool = False,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        super().__init__()
+        self._stopped = stopped
+        self._flow = Inflow(settings, orders, keeping=keeping, decompress=decompress)
+        self._ended = False
+        self.name = orders[0].name
+
+    @property
+    def result(self) -> FetchResult | None:
+        """What happened, once the stream has been read to its end; of several URLs, what happened to the last."""
+        return self._flow.results[-1] if self._ended else None
+
+    @property
+    def results(self) -> list[FetchResult]:
+        """What happened to each URL that has been read to its end."""
+        return list(self._flow.results)
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Put the next bytes into `buffer`; 0 at the verified end.
+
+        Raises:
+            HydraError: what ended the stream early.
+        """
+        target = memoryview(buffer).cast("B")
+        view = self._take(len(target)) if len(target) else None
+        if view is None:
+            return 0
+        target[: len(view)] = view
+        self._flow.release(len(view))
+        return len(view)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Chunks, as they come; not lines, since the bytes are rarely text."""
+        while chunk := self.chunk():
+            yield chunk
+
+    def chunk(self, most: int = _PIECE) -> bytes:
+        """The next bytes, at most `most`; empty at the verified end."""
+        view = self._take(most)
+        if view is None:
+            return b""
+        data = bytes(view)
+        self._flow.release(len(data))
+        return data
+
+    def _take(self, most: int) -> memoryview | None:
+        if self.closed:
+            raise ValueError("the stream is closed")
+        while not self._ended:
+            if self._stopped():
+                raise asyncio.CancelledError
+            view = self._flow.take(most)
+            if view:
+                return view
+            self._ended = view is None
+        return None
+
+    def close(self) -> None:
+        """End the transfer, if it has not ended; no thread, socket or file of it stays."""
+        try:
+            if not self.closed:
+                self._flow.close()
+        finally:
+            super().close()
+
+
+class AsyncByteStream:
+    """The awaitable twin of `ByteStream`: `async for chunk in stream`."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+        self.name = stream.name
+
+    @property
+    def result(self) -> FetchResult | None:
+        """What happened, once the stream has been read to its end; of several URLs, what happened to the last."""
+        return self._stream.result
+
+    @property
+    def results(self) -> list[FetchResult]:
+        """What happened to each URL that has been read to its end."""
+        return self._stream.results
+
+    async def read(self, most: int = _PIECE) -> bytes:
+        """The next bytes, at most `most`; empty at the verified end."""
+        return await asyncio.to_thread(self._stream.chunk, most)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while chunk := await self.read():
+            yield chunk
+
+    async def aclose(self) -> None:
+        """End the transfer, if it has not ended."""
+        await asyncio.to_thread(self._stream.close)

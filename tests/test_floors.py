@@ -67,6 +67,7 @@ FLOORS = {
     "hydraflow.sources.lookup": 7,
     "hydraflow.engine": 8,
     "hydraflow.delivery": 9,
+    "hydraflow.ordering": 9,
     "hydraflow.runtime": 9,
     "hydraflow.streams": 10,
     "hydraflow.api": 11,

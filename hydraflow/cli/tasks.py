@@ -178,9 +178,9 @@ class Task:
 
     def stream_apart(self, directory: Path, stopped: Callable[[], bool]) -> int:
         """Each URL into a named pipe of its own."""
-        from hydraflow import api, consumers
+        from hydraflow import consumers, ordering
 
-        api.check_names(api.orders(self.options.urls, digest=self.digest))
+        ordering.check_names(ordering.orders(self.options.urls, digest=self.digest))
         timeout = self.settings.open_timeout
         self.reporter.note(f"streaming into named pipes in {directory}, which must be opened within {timeout:g} s")
         return self._code(lambda: consumers.into_fifos(self.options.urls, directory, stopped=stopped, **self._terms()))

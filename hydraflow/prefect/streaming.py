@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from hydraflow.api import AsyncByteStream, ByteStream
     from hydraflow.errors import HydraError
     from hydraflow.models import Progress
     from hydraflow.settings import Settings
+    from hydraflow.streams import AsyncByteStream, ByteStream
 
 __all__ = ["AsyncHydraStream", "CommandFailedError", "HydraStream", "hydra_pipe", "hydra_stream"]
 

@@ -157,7 +157,7 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
 
     async def _feed(self) -> None:
         """Begin the stream, and see its first bytes in the pipe."""
-        from hydraflow import api
+        from hydraflow import ordering
         from hydraflow.snakemake import feeding
 
         path, provider = self.local_path(), self.provider
@@ -168,7 +168,7 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
             else:
                 self._tell(outcome)
 
-        orders = api.orders(self.query, headers=provider.headers(self._target.url))
+        orders = ordering.orders(self.query, headers=provider.headers(self._target.url))
         feed = provider.feeds[path] = feeding.Feed(orders, path, provider.engine_settings, on_end)
         try:
             await feed.armed()

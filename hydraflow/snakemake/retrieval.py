@@ -45,9 +45,9 @@ async def fetch(
     Raises:
         HydraError: see `hydraflow.errors`; the checkpoint stays.
     """
-    from hydraflow import api, delivery, runtime
+    from hydraflow import delivery, ordering, runtime
 
-    (order,) = api.orders(query, headers=headers)
+    (order,) = ordering.orders(query, headers=headers)
     if size is not None and size <= _SMALL:
         order = replace(order, first_lease=max(size, 1))
     overwrite = False
@@ -70,9 +70,9 @@ async def recall(query: str, path: Path) -> FetchResult:
     Raises:
         StorageError: it is another one now.
     """
-    from hydraflow import api, delivery
+    from hydraflow import delivery, ordering
 
-    (order,) = api.orders(query)
+    (order,) = ordering.orders(query)
     return await delivery.recall(order, path)
 
 
