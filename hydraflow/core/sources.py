@@ -201,7 +201,14 @@ class Sources:
 # ── whose turn ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def pick(sources: Sequence[Source], running: Sequence[int], now: float, *, lead: Source | None) -> Source | None:
+def pick(
+    sources: Sequence[Source],
+    running: Sequence[int],
+    now: float,
+    *,
+    lead: Source | None,
+    spent: Sequence[Source] = (),
+) -> Source | None:
     """The source to ask next; None if none may be asked now.
 
     Args:
@@ -209,12 +216,15 @@ def pick(sources: Sequence[Source], running: Sequence[int], now: float, *, lead:
         running: how many requests each source of the transfer has, by index.
         now: monotonic seconds.
         lead: the source that the file's facts are from; None while they are not known.
+        spent: those whose origin bears no more requests now; the others are not alone for that.
     """
     awake = [each for each in sources if each.usable and not each.resting]
     if lead is None:  # who has kept nobody waiting, in the order of the caller
-        return min(awake, key=lambda each: (each.reluctance, each.index), default=None)
+        left = (each for each in awake if each not in spent)
+        return min(left, key=lambda each: (each.reluctance, each.index), default=None)
     quick = [each for each in awake if now >= each.slow_until] or awake
-    open_ = [each for each in quick if running[each.index] < _worth(each, lead, alone=len(quick) == 1)]
+    alone = len(quick) == 1
+    open_ = [each for each in quick if each not in spent and running[each.index] < _worth(each, lead, alone=alone)]
     return min(open_, key=_rank, default=None)
 
 

@@ -762,8 +762,9 @@ class Transfer:
         del event
         for each in self.sources:
             each.resting = [time for time in each.resting if time > now]
-        commands = [*self._give_way(now), *self._shed(now), *self._give_up(now, _HOPELESS)]
-        commands += [*self._pass_over(now), *self._put_off(now)]
+        commands = [*self._give_way(now), *self._shed(now), *self._pass_over(now)]
+        # Before its requests are given up one by one, and sent to it again.
+        commands += [*self._put_off(now), *self._give_up(now, _HOPELESS)]
         self.waits = False
         spent: list[Source] = []
         while (source := self._pick(spent, now)) is not None:
@@ -796,10 +797,11 @@ class Transfer:
         first = self.sources[0]
         if not fetching and not self._proved_in_the_end and first.reluctance < _TRIES:
             usable = [first] if first.usable else usable
-        left = [each for each in usable if each not in spent]
         if len(usable) == 1 and (not fetching or usable[0].standing is Standing.ADMITTED):
+            left = (each for each in usable if each not in spent)
             return next((each for each in left if len(self.planner.active) + len(each.resting) < most), None)
-        return sources.pick(left, self.sources.running(self.planner.active), now, lead=self._lead if fetching else None)
+        running, lead = self.sources.running(self.planner.active), self._lead if fetching else None
+        return sources.pick(usable, running, now, lead=lead, spent=spent)
 
     def _next_lease(self, source: Source, now: float) -> Lease | None:
         if self.resource is None:

@@ -58,6 +58,15 @@ def test_a_new_source_gets_one_request_then_the_fastest_gets_them():
     assert sources.pick(every, [1, 1, 1], 5.1, lead=lead) is lead, "one request, until it is shown to be worth more"
 
 
+def test_who_is_not_known_gets_no_more_because_the_lead_bears_no_more():
+    lead, mirror = three(Standing.ADMITTED, Standing.UNKNOWN)
+    assert sources.pick([lead, mirror], [4, 0], 0.0, lead=lead, spent=[lead]) is mirror
+    assert sources.pick([lead, mirror], [4, 1], 0.0, lead=lead, spent=[lead]) is None
+    lead.resting = [9.0]
+    assert sources.pick([lead, mirror], [0, 1], 0.0, lead=lead, spent=[lead]) is mirror, "it is alone"
+    assert sources.pick([lead, mirror], [0, 0], 0.0, lead=None, spent=[mirror]) is None
+
+
 def test_a_source_is_slow_by_connection_and_in_all():
     late, other = three(Standing.ADMITTED, Standing.ADMITTED)
     late.pace, late.flow, other.pace, other.flow = 1.0, 16.0, 16.0, 16.0

@@ -7,6 +7,7 @@ import hashlib
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -267,6 +268,15 @@ def test_what_is_named_stands_in_for_who_names_it(origin: Origin, mirror: Origin
     delivered = front.get(url, on_progress=withdraw)
     assert delivered.data == DATA
     assert "403" in delivered.result.sources[0].trouble
+
+
+def test_a_mirror_that_keeps_silent_is_asked_once(origin: Origin, mirror: Origin, front: Front):
+    steady(origin)
+    mirror.when().head_delay(30.0)
+    front.settings = replace(front.settings, read_timeout=20.0)
+    url, other = origin.add("/a", DATA), mirror.add("/b", DATA)
+    assert front.get(url, mirrors=[other]).data == DATA
+    assert len(mirror.requests()) == 1
 
 
 def test_a_strangers_mirror_gets_nothing_of_the_callers(origin: Origin, mirror: Origin, file_front: FileFront):
