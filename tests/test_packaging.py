@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,12 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+@functools.cache
+def distributions() -> Mapping[str, list[str]]:
+    """Which distributions have which top-level module; it takes a second to read."""
+    return importlib.metadata.packages_distributions()
+
+
 def declared(requirements: list[str]) -> set[str]:
     return {normal(re.split(r"[\[<>=!~; ]", requirement, maxsplit=1)[0]) for requirement in requirements}
 
@@ -48,7 +56,7 @@ def foreign(module: str) -> set[str]:
 @pytest.mark.parametrize("module", sorted(FLOORS))
 def test_every_import_is_declared(module):
     front = next((name for name in FRONTS if module.startswith(name)), "")
-    homes = importlib.metadata.packages_distributions()
+    homes = distributions()
     wanted = {normal(homes[name][0]) for name in foreign(module) - FRONTS.get(front, OPTIONAL.get(module, set()))}
     assert {PARTS.get(name, name) for name in wanted} <= declared(PROJECT["project"]["dependencies"])
 
@@ -66,7 +74,7 @@ def test_decompression_has_an_extra():
 
 def test_every_dependency_is_needed():
     used = set().union(*map(foreign, FLOORS))
-    homes = importlib.metadata.packages_distributions()
+    homes = distributions()
     needed = {normal(home) for name in used for home in homes.get(name, [])}
     assert declared(PROJECT["project"]["dependencies"]) <= needed
 

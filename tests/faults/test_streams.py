@@ -142,12 +142,13 @@ class TestAsAFile:
 
     def test_forgotten(self, url, settings):
         """A stream that nobody closes ends when nobody holds it any more."""
-        from hydraflow.api import ByteStream, _order
+        from hydraflow.ordering import order
+        from hydraflow.streams import ByteStream
 
         with stream(url, settings=settings) as first:  # the engine has descriptors of its own
             first.read()
         before = descriptors()
-        opened = ByteStream(settings, _order(url, None, None, None, None))
+        opened = ByteStream(settings, order(url, None, None, None, None))
         assert opened.read(10) == DATA[:10]
         del opened
         assert eventually(lambda: descriptors() <= before)
