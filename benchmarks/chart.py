@@ -26,7 +26,7 @@ text { font: 12px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #1f232
 """
 _COLUMNS = 2
 _PANEL = 430  # pixels wide
-_LABELS = 120
+_LABELS = 140
 _BARS = 210  # pixels of the longest one; behind it stands its value
 _ROW, _BAR = 22, 12
 _HEAD, _FOOT = 46, 18
