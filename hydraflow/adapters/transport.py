@@ -178,7 +178,8 @@ class Transport:
             fields["Range"] = f"bytes={ask.start}-{ask.stop - 1}"
             if ask.if_range is not None:
                 fields["If-Range"] = ask.if_range
-        return self._client.build_request(method, hop.url, headers=fields)
+        with _border():
+            return self._client.build_request(method, hop.url, headers=fields)
 
 
 def _next_hop(was: httpx.URL, to: httpx.URL, headers: Mapping[str, str]) -> _Hop:
@@ -314,7 +315,8 @@ class _border:  # noqa: N801 - reads as a statement
 _KINDS: tuple[tuple[tuple[type[BaseException], ...], FailureKind, str], ...] = (
     ((httpx.ConnectTimeout,), FailureKind.CONNECT, "no connection in time"),
     ((httpx.ConnectError, httpx.ProxyError), FailureKind.CONNECT, "cannot connect"),
-    ((httpx.UnsupportedProtocol, httpx.InvalidURL), FailureKind.PROTOCOL, "bad URL"),
+    # UnicodeError is what `idna` raises of a host's name.
+    ((httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError), FailureKind.PROTOCOL, "bad URL"),
     ((httpx.TimeoutException,), FailureKind.STALLED, "no byte came in time"),
     # A peer that closes too early is a protocol error to h11; to us it is a dropped connection, which can be resumed.
     ((httpx.RemoteProtocolError,), FailureKind.DROPPED, "connection broke"),

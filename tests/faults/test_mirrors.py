@@ -277,6 +277,13 @@ def test_a_strangers_mirror_gets_nothing_of_the_callers(origin: Origin, mirror: 
     assert {request.headers.get("authorization") for request in mirror.requests()} == {None}
 
 
+@pytest.mark.parametrize("bad", ["http://h:port/x", "http://xn--/x", "http://[v1.a]/x", "http://a\x7f/x"])
+def test_what_is_no_url_is_no_mirror_and_breaks_nothing(origin: Origin, front: Front, bad: str):
+    meta = f'<{bad}>; rel=describedby; type="application/metalink4+xml"'
+    url = origin.add("/a", DATA, headers={"Link": f"<{bad}>; rel=duplicate, {meta}"})
+    assert front.get(url).data == DATA
+
+
 def test_mirrors_need_one_url(origin: Origin, settings: Settings):
     with pytest.raises(errors.ConfigurationError, match="mirrors are of one URL"):
         fetch_all([origin.url + "/a", origin.url + "/b"], mirrors=["http://m/x"], settings=settings)

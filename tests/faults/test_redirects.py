@@ -171,7 +171,7 @@ def test_to_another_scheme(origin, front, to):
     assert rule.fired >= 1
 
 
-@pytest.mark.parametrize("to", ["", "http://", "http://[::1", "//", "http://127.0.0.1:99999/x"])
+@pytest.mark.parametrize("to", ["", "http://", "http://[::1", "//", "http://127.0.0.1:99999/x", "http://xn--/x"])
 def test_to_what_is_no_url(origin, front, to):
     rule = origin.when().redirect(to)
     front.refuse(f"{origin.url}/x.bin", HydraError)
