@@ -92,6 +92,11 @@ class TestAsAFile:
             assert opened.readinto(bytearray()) == 0
             assert opened.read(3) == DATA[:3]
 
+    @pytest.mark.parametrize("most", [0, -1])
+    def test_a_chunk_of_nothing_is_refused(self, url, settings, most):
+        with stream(url, settings=settings) as opened, pytest.raises(ValueError, match="at least 1 byte"):
+            opened.chunk(most)
+
     def test_buffered(self, url, settings):
         with stream(url, settings=settings) as opened, io.BufferedReader(opened, 1 << 16) as reader:
             assert reader.peek(1)[:1] == DATA[:1]
