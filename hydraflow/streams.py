@@ -134,6 +134,8 @@ class Inflow:
             self.tell(order.name, self.results[-1])
             if self._running:
                 return memoryview(b"")
+        if len(self.results) < self._count:
+            raise ValueError("the stream is closed")  # by another thread: that is not its end
         return None
 
     def tell(self, name: str, outcome: FetchResult | HydraError) -> None:
@@ -148,7 +150,8 @@ class Inflow:
 
     def release(self, count: int) -> None:
         """The bytes that `take` gave are used; all `count` of them."""
-        self._running[0][1].release(count)
+        if self._running:  # nobody has closed it meanwhile
+            self._running[0][1].release(count)
 
     @property
     def broken(self) -> bool:

@@ -197,6 +197,27 @@ class TestLeavingEarly:
             work()
 
 
+    def test_a_stream_that_another_thread_closes_does_not_just_end(self, origin, url, settings):
+        origin.when().slow(8 * MIB)
+        for n in range(20):
+            ends: list[bytes | BaseException] = []
+            with stream(url, settings=settings) as opened:
+                thread = threading.Thread(target=_read_on, args=(opened, ends))
+                thread.start()
+                time.sleep(0.05 + 0.003 * n)
+            thread.join()
+            assert isinstance(ends[0], (ValueError, asyncio.CancelledError))
+
+
+def _read_on(opened, ends):
+    try:
+        while opened.chunk(10_000):
+            time.sleep(0.003)
+        ends.append(b"")
+    except BaseException as error:  # noqa: BLE001 - looked at in the test
+        ends.append(error)
+
+
 class TestSlowReader:
     def test_no_more_than_the_window_is_taken(self, origin, settings):
         data = bytes(32 * MIB)
