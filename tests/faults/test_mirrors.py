@@ -7,6 +7,7 @@ import hashlib
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -284,7 +285,7 @@ def test_an_outage_of_all_of_them_leaves_the_checkpoint(
     steady(origin, mirror)
     other = mirror.add("/b", DATA[::-1], etag='"another"')
     url = origin.add("/a", DATA, headers=named(other) if named_by == "server" else {})
-    options = {"mirrors": [other] if named_by == "caller" else [], "settings": settings}
+    options = {"mirrors": [other] if named_by == "caller" else [], "settings": replace(settings, max_wait=1.0)}
 
     def cut(progress: object) -> None:
         del progress
