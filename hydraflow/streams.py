@@ -124,6 +124,8 @@ class Inflow:
             self.tell(order.name, self.results[-1])
             if self._running:
                 return memoryview(b"")
+        if len(self.results) < self._count:
+            raise ValueError("the stream is closed")  # by another thread: that is not its end
         return None
 
     def tell(self, name: str, outcome: FetchResult | HydraError) -> None:
@@ -138,7 +140,8 @@ class Inflow:
 
     def release(self, count: int) -> None:
         """The bytes that `take` gave are used; all `count` of them."""
-        self._running[0][1].release(count)
+        if self._running:  # nobody has closed it meanwhile
+            self._running[0][1].release(count)
 
     @property
     def broken(self) -> bool:
@@ -253,7 +256,12 @@ class ByteStream(io.RawIOBase):
             yield chunk
 
     def chunk(self, most: int = _PIECE) -> bytes:
-        """The next bytes, at most `most`; empty at the verified end."""
+        """The next bytes, at least one and at most `most`; empty at the verified end.
+
+        Raises:
+            ValueError: `most` is less than 1: of no bytes nobody could tell whether they are the end.
+        """
+        _check_most(most)
         view = self._take(most)
         if view is None:
             return b""
@@ -282,11 +290,19 @@ class ByteStream(io.RawIOBase):
             super().close()
 
 
+def _check_most(most: int) -> None:
+    if most < 1:
+        raise ValueError(f"a chunk has at least 1 byte, not {most}")
+
+
 class AsyncByteStream:
     """The awaitable twin of `ByteStream`: `async for chunk in stream`."""
 
     def __init__(self, stream: ByteStream) -> None:
         self._stream = stream
+        self._reading: asyncio.Future[bytes] | None = None
+        self._left = b""
+        self._turn = asyncio.Lock()
         self.name = stream.name
 
     @property
@@ -300,8 +316,26 @@ class AsyncByteStream:
         return self._stream.results
 
     async def read(self, most: int = _PIECE) -> bytes:
-        """The next bytes, at most `most`; empty at the verified end."""
-        return await asyncio.to_thread(self._stream.chunk, most)
+        """The next bytes, at least one and at most `most`; empty at the verified end.
+
+        Cancelling it, as a timeout does, loses nothing: what it would have given comes with the next one.
+
+        Raises:
+            ValueError: `most` is less than 1.
+        """
+        _check_most(most)
+        async with self._turn:
+            data = self._left or await self._next(most)
+            self._left = data[most:]
+            return data[:most]
+
+    async def _next(self, most: int) -> bytes:
+        """A chunk; the thread that gets it cannot be cancelled, so it is waited for again where somebody was."""
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(asyncio.to_thread(self._stream.chunk, most))
+        await asyncio.wait({self._reading})
+        reading, self._reading = self._reading, None
+        return reading.result()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while chunk := await self.read():
@@ -310,3 +344,6 @@ class AsyncByteStream:
     async def aclose(self) -> None:
         """End the transfer, if it has not ended."""
         await asyncio.to_thread(self._stream.close)
+        self._left = b""
+        if self._reading is not None:
+            await asyncio.gather(self._reading, return_exceptions=True)  # nobody wants to know

@@ -34,6 +34,9 @@ _MAX_REDIRECTS = 10
 _HEADERS = "hydraflow.headers"
 #: Answers that may only mean that a redirect's target (a signed URL, a mirror) is no longer good.
 _STALE = (401, 403, 404, 410)
+#: So many requests in a row to the target of a redirect come to nothing before the way to it is asked for again.
+_MISSES = 3
+_BROKEN = 500
 
 
 class Response:
@@ -93,8 +96,9 @@ class _Hop:
 class Route:
     """The way to a resource: its URL, and for the time of one transfer the target of the URL's redirects.
 
-    The target is asked directly until it refuses: a signed URL may run out.  It is nobody else's to use, since it may
-    be worth as much as the credentials that it was got with.
+    The target is asked directly until it refuses, since a signed URL may run out, or fails again and again, since who
+    redirects may know of another one by then.  It is nobody else's to use: it may be worth as much as the credentials
+    that it was got with.
 
     Args:
         url: as the caller gave it.
@@ -106,6 +110,18 @@ class Route:
         self.target: _Hop | None = None
         #: Heads of the answers that led to the target: they may say more of the file than the target does.
         self.redirects: tuple[Head, ...] = ()
+        self._misses = 0
+
+    def leave(self, target: _Hop) -> None:
+        """Ask for the way again; nothing happens if somebody else has done so."""
+        if self.target is target:
+            self.target, self._misses = None, 0
+
+    def note(self, target: _Hop, *, works: bool) -> None:
+        """What came of a request to the target."""
+        self._misses = 0 if works else self._misses + 1
+        if self._misses >= _MISSES:
+            self.leave(target)
 
 
 class Transport:
@@ -138,13 +154,7 @@ class Transport:
         Raises:
             TransportFailure: no head came.
         """
-        known = route.target
-        response = await self._send(method, known or route.origin, ask)
-        if known is not None and response.status_code in _STALE:
-            await response.aclose()
-            if route.target is known:
-                route.target = None
-            response = await self._send(method, route.origin, ask)
+        response = await self._follow(method, route, ask)
         try:
             if response.history and response.status_code in (200, 206):
                 route.target = _Hop(str(response.url), response.extensions[_HEADERS])
@@ -154,6 +164,23 @@ class Transport:
         finally:
             await response.aclose()
             del response.stream  # which refers to the response: both would lie there until garbage is collected
+
+    async def _follow(self, method: str, route: Route, ask: Ask) -> httpx.Response:
+        """Ask the target that is known, or for the way to it."""
+        known = route.target
+        if known is None:
+            return await self._send(method, route.origin, ask)
+        try:
+            response = await self._send(method, known, ask)
+        except TransportFailure:
+            route.note(known, works=False)
+            raise
+        if response.status_code not in _STALE:
+            route.note(known, works=response.status_code < _BROKEN)
+            return response
+        await response.aclose()
+        route.leave(known)
+        return await self._send(method, route.origin, ask)
 
     async def _send(self, method: str, hop: _Hop, ask: Ask) -> httpx.Response:
         request = self._request(method, hop, ask)
@@ -178,7 +205,8 @@ class Transport:
             fields["Range"] = f"bytes={ask.start}-{ask.stop - 1}"
             if ask.if_range is not None:
                 fields["If-Range"] = ask.if_range
-        return self._client.build_request(method, hop.url, headers=fields)
+        with _border():
+            return self._client.build_request(method, hop.url, headers=fields)
 
 
 def _next_hop(was: httpx.URL, to: httpx.URL, headers: Mapping[str, str]) -> _Hop:
@@ -314,7 +342,8 @@ class _border:  # noqa: N801 - reads as a statement
 _KINDS: tuple[tuple[tuple[type[BaseException], ...], FailureKind, str], ...] = (
     ((httpx.ConnectTimeout,), FailureKind.CONNECT, "no connection in time"),
     ((httpx.ConnectError, httpx.ProxyError), FailureKind.CONNECT, "cannot connect"),
-    ((httpx.UnsupportedProtocol, httpx.InvalidURL), FailureKind.PROTOCOL, "bad URL"),
+    # UnicodeError is what `idna` raises of a host's name.
+    ((httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError), FailureKind.PROTOCOL, "bad URL"),
     ((httpx.TimeoutException,), FailureKind.STALLED, "no byte came in time"),
     # A peer that closes too early is a protocol error to h11; to us it is a dropped connection, which can be resumed.
     ((httpx.RemoteProtocolError,), FailureKind.DROPPED, "connection broke"),

@@ -20,6 +20,7 @@ _TARGET = re.compile(r"[ \t,]*<([^<>]{1,4000})>")
 _PARAMETER = re.compile(
     r"[ \t]*;[ \t]*([!#$&+.^_`|~0-9A-Za-z-]{1,40})(?:[ \t]*=[ \t]*(?:\"((?:[^\"\\]|\\.)*)\"|([^\";, \t]*)))?"
 )
+_PRIORITY = re.compile(r"[0-9]{1,6}")
 _LAST = 1_000_000
 
 
@@ -68,9 +69,13 @@ def of_answers(head: Head, url: str) -> Iterator[tuple[Link, ...]]:
 def mirrors(links: tuple[Link, ...]) -> tuple[str, ...]:
     """Other addresses of the very same bytes (`rel=duplicate`, RFC 6249 §3), those with the lowest `pri` first."""
     same = [link for link in links if link.has_relation("duplicate")]
-    order = {link.url: int(link.get("pri")) if link.get("pri").isascii() and link.get("pri").isdecimal() else _LAST
-             for link in reversed(same)}  # fmt: skip
+    order = {link.url: _priority(link) for link in reversed(same)}
     return tuple(sorted(dict.fromkeys(link.url for link in same), key=order.__getitem__))
+
+
+def _priority(link: Link) -> int:
+    # Python refuses to read numbers of more than some thousand digits.
+    return int(link.get("pri")) if _PRIORITY.fullmatch(link.get("pri")) else _LAST
 
 
 def duplicates(head: Head, url: str) -> tuple[str, ...]:
@@ -81,7 +86,7 @@ def duplicates(head: Head, url: str) -> tuple[str, ...]:
         url: what was asked for, which is no mirror of itself.
     """
     named = (there for links in of_answers(head, url) for there in mirrors(links))
-    secure = url.startswith("https://")
+    secure = url.lower().startswith("https://")
     fit = (there for there in named if there not in (url, head.url) and (not secure or there.startswith("https://")))
     return tuple(dict.fromkeys(fit))[:_MOST_MIRRORS]
 

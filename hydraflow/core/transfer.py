@@ -126,7 +126,7 @@ class Transfer:
         self._terms = terms
         self.sources = Sources(places)
         self._lead = self.sources[0]
-        self._alone = False
+        self._alone = self._revived = False
         self._suspects: list[Source] = []
         self._wrong: dict[str, Source] = {}
         self._claims: tuple[Claim, ...] = ()
@@ -487,7 +487,12 @@ class Transfer:
             self._lead = next((each for each in self.sources if each.standing is Standing.ADMITTED), source)
         others = [each for each in self.sources if each.standing is not Standing.FAILED]
         usable = any(each.usable for each in others)
-        if usable and self.resumable and not (self._alone and self.resource is not None):
+        alone = self._alone and self.resource is not None
+        if not usable and others and not alone and self._worth_asking_again():
+            self._revived = usable = True
+            for each in others:
+                each.standing, each.resource = Standing.UNKNOWN, None
+        if usable and self.resumable and not alone:
             return [*commands, *self._schedule(Ticked(), now)]
         if not others or self.restarts >= self._most_restarts or not self._restartable():
             keep = self.resumable and self.state is not State.VERIFYING
@@ -496,6 +501,10 @@ class Transfer:
         self._whole = False  # that was about another server
         notice = "no other source has provably the same file; starting anew"
         return [*commands, Notice(notice), *self._anew(now)]
+
+    def _worth_asking_again(self) -> bool:
+        """Perhaps nobody can be reached: what is on disk is thrown away only for a source that answers now."""
+        return not self._revived and self._horizon() is None and self.resumable and self.planner.done > 0
 
     def _suspect(self, error: DigestMismatchError, now: float) -> list[Command]:
         """Some source gave wrong bytes: fetch again what did not come from the lead; if it is still wrong, it is he."""
@@ -695,7 +704,7 @@ class Transfer:
         self.planner.reset()
         self.state = State.PROBING
         self.resource = self._identity = None
-        self._divisible = False
+        self._divisible = self._revived = False
         self.claim = self._terms.claim
         self.from_checkpoint = self._progress = 0
         for source in self.sources:

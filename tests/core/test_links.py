@@ -31,6 +31,8 @@ META = 'type="application/metalink4+xml"'
         ("<http://m/x>; REL=Duplicate", ["http://m/x"], []),
         ("<http://m/x>; rel=duplicate, <http://m/x>; rel=duplicate; pri=1", ["http://m/x"], []),
         ("<http://m/x>; rel=duplicate; pri=x; depth", ["http://m/x"], []),
+        (f"<http://m/x>; rel=duplicate; pri={'9' * 5000}, <http://n/x>; rel=duplicate; pri=9",
+         ["http://n/x", "http://m/x"], []),
         ("<ftp://m/x>; rel=duplicate", [], []),
         ("<file:///etc/passwd>; rel=duplicate", [], []),
         ("<http://[::1>; rel=duplicate, <http://m/x>; rel=duplicate", ["http://m/x"], []),
@@ -52,7 +54,8 @@ def head(link: str, url: str, redirects: tuple[Head, ...] = ()) -> Head:
 
 def test_duplicates_are_few_and_as_secure_as_what_was_asked():
     many = ", ".join(f"<{scheme}://m{n}/x>; rel=duplicate" for n in range(9) for scheme in ("http", "https"))
-    assert links.duplicates(head(many, BASE), BASE) == tuple(f"https://m{n}/x" for n in range(4))
+    for url in (BASE, BASE.replace("https", "HTTPS")):
+        assert links.duplicates(head(many, BASE), url) == tuple(f"https://m{n}/x" for n in range(4))
     assert links.duplicates(head(many, BASE), "http://h/x") == (
         "http://m0/x",
         "https://m0/x",

@@ -1440,3 +1440,32 @@ def test_the_callers_digest_of_parts_decides():
     rig = Rig(claim=own).begin().head(whole(9 * MIB))
     finish(rig).feed(events.Verified(BAD))
     assert isinstance(rig.failed.error, errors.DigestMismatchError)
+
+
+GONE = Failure(FailureKind.STATUS, "HTTP status 404", 404)
+
+
+def with_another_that_is_aside() -> Rig:
+    """Bytes 0-39 are there; the mirror was left out; then the lead is gone."""
+    rig = fetching(mirrors=1)
+    rig.head(partial(40, 50, etag='"other"'), next(n for n, (lease, _) in enumerate(rig.open) if lease.source == 1))
+    assert "is left out" in rig.said[-1]
+    rig.end()
+    while rig.open and rig.failed is None and not any(lease.source for lease, _ in rig.open):
+        rig.fail(GONE)
+    return rig
+
+
+def test_what_is_there_is_not_thrown_away_for_a_source_that_cannot_be_reached_either():
+    rig = with_another_that_is_aside()
+    assert rig.transfer.from_checkpoint == 0
+    assert rig.planner.done == 40
+    rig.fail(GONE)
+    assert "no source is left" in str(rig.error(errors.NotFoundError, keep=True))
+
+
+def test_what_is_there_is_thrown_away_for_a_source_that_answers():
+    rig = with_another_that_is_aside()
+    rig.head(partial(rig.asks[0].start, rig.asks[0].stop or 0, etag='"other"'))
+    assert rig.said[-1] == "no other source has provably the same file; starting anew"
+    assert (rig.did[:2], rig.planner.done) == (["reset", "open 0-40 of 1"], 0)

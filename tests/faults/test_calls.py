@@ -116,6 +116,53 @@ class TestAwaitable:
         assert asyncio.run(work()) == DATA[:100]
         assert time.monotonic() - begun < 1.5
 
+    def test_a_read_that_is_cancelled_loses_nothing(self, origin, url, settings):
+        """By a timeout, say: the thread that reads for it goes on."""
+        origin.when().slow(4 * MIB)
+
+        async def work():
+            got, cancelled = b"", 0
+            async with astream(url, settings=settings) as opened:
+                while True:
+                    # Of another size each time: what comes for who asked for much may be for who asks for less.
+                    most = 1000 if cancelled % 2 else MIB
+                    try:
+                        chunk = await asyncio.wait_for(opened.read(most), 0.001)
+                    except TimeoutError:
+                        cancelled += 1
+                        continue
+                    assert len(chunk) <= most
+                    if not chunk:
+                        return got, cancelled
+                    got += chunk
+
+        got, cancelled = asyncio.run(work())
+        assert cancelled > 20
+        assert got == DATA
+
+    def test_two_reads_at_a_time_take_turns(self, url, settings):
+        async def work():
+            async with astream(url, settings=settings) as opened:
+                got = []
+
+                async def read():
+                    while chunk := await opened.read(100_000):
+                        got.append(chunk)
+
+                await asyncio.gather(read(), read())
+                return got
+
+        assert b"".join(asyncio.run(work())) == DATA
+
+    @pytest.mark.parametrize("most", [0, -1])
+    def test_a_read_of_nothing_is_refused(self, url, settings, most):
+        async def work():
+            async with astream(url, settings=settings) as opened:
+                await asyncio.wait_for(opened.read(most), 5)
+
+        with pytest.raises(ValueError, match="at least 1 byte"):
+            asyncio.run(work())
+
     def test_many_pipes_at_once(self, origin, settings, tmp_path):
         """More than a pool of threads holds; the reader takes them in the other order."""
         count = 12

@@ -287,6 +287,36 @@ def test_a_strangers_mirror_gets_nothing_of_the_callers(origin: Origin, mirror: 
     assert {request.headers.get("authorization") for request in mirror.requests()} == {None}
 
 
+@pytest.mark.parametrize("named_by", ["caller", "server"])
+def test_an_outage_of_all_of_them_leaves_the_checkpoint(
+    origin: Origin, mirror: Origin, tmp_path: Path, settings: Settings, named_by: str
+):
+    steady(origin, mirror)
+    other = mirror.add("/b", DATA[::-1], etag='"another"')
+    url = origin.add("/a", DATA, headers=named(other) if named_by == "server" else {})
+    options = {"mirrors": [other] if named_by == "caller" else [], "settings": replace(settings, max_wait=1.0)}
+
+    def cut(progress: object) -> None:
+        del progress
+        if origin.bytes_served() > 6 * MIB:
+            for each in (origin, mirror):
+                each.pause()
+
+    with pytest.raises(errors.ConnectError):
+        fetch(url, tmp_path / "out.bin", on_progress=cut, **options)
+    for each in (origin, mirror):
+        each.resume()
+    assert fetch(url, tmp_path / "out.bin", **options).bytes_from_checkpoint > 4 * MIB
+    assert (tmp_path / "out.bin").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("bad", ["http://h:port/x", "http://xn--/x", "http://[v1.a]/x", "http://a\x7f/x"])
+def test_what_is_no_url_is_no_mirror_and_breaks_nothing(origin: Origin, front: Front, bad: str):
+    meta = f'<{bad}>; rel=describedby; type="application/metalink4+xml"'
+    url = origin.add("/a", DATA, headers={"Link": f"<{bad}>; rel=duplicate, {meta}"})
+    assert front.get(url).data == DATA
+
+
 def test_mirrors_need_one_url(origin: Origin, settings: Settings):
     with pytest.raises(errors.ConfigurationError, match="mirrors are of one URL"):
         fetch_all([origin.url + "/a", origin.url + "/b"], mirrors=["http://m/x"], settings=settings)

@@ -71,6 +71,29 @@ def test_target_that_expires(origin, other, front):
     assert other.bytes_served() <= 1.1 * len(DATA)
 
 
+@pytest.mark.parametrize("how", ["gone", 500, 503])
+def test_target_that_dies(origin, other, front, how):
+    """Who redirects knows of another one by then."""
+    with Origin() as third:
+        origin.when(path="/x.bin", request=1).redirect(other.add("/x.bin", DATA))
+        origin.when(path="/x.bin").redirect(third.add("/x.bin", DATA))
+        other.when(request=1).slow(8 * MIB)
+        if how == "gone":
+            other.when().drop(after=0)
+        else:
+            other.when().status(how)
+
+        def cut(progress):
+            if how == "gone" and other.bytes_served() > MIB:
+                other.pause()
+
+        got = front.get(f"{origin.url}/x.bin", on_progress=cut)
+        assert got.data == DATA
+        assert got.result.restarts == 0
+        assert third.bytes_served() > MIB
+        assert other.bytes_served() + third.bytes_served() <= 1.1 * len(DATA)
+
+
 def test_what_credentials_opened_stays_closed_to_others(origin, other, file_front, tmp_path):
     """The target of a redirect is remembered for those alone who got it: it may be as good as the credentials."""
     target = other.add("/private.bin", DATA[:1000])
@@ -171,7 +194,7 @@ def test_to_another_scheme(origin, front, to):
     assert rule.fired >= 1
 
 
-@pytest.mark.parametrize("to", ["", "http://", "http://[::1", "//", "http://127.0.0.1:99999/x"])
+@pytest.mark.parametrize("to", ["", "http://", "http://[::1", "//", "http://127.0.0.1:99999/x", "http://xn--/x"])
 def test_to_what_is_no_url(origin, front, to):
     rule = origin.when().redirect(to)
     front.refuse(f"{origin.url}/x.bin", HydraError)

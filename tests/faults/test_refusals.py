@@ -138,3 +138,9 @@ def test_head_is_never_needed(origin, front):
     url = origin.add("/small.bin", SMALL, refuse_head=True)
     assert front.get(url).data == SMALL
     assert [record.method for record in origin.ledger] == ["GET"]
+
+
+@pytest.mark.parametrize("host", ["xn--", "[v1.a]"])
+def test_a_host_that_cannot_be_one(front, host):
+    """It looks like one to us, and not to those who have to ask it."""
+    assert "bad URL" in str(front.refuse(f"http://{host}/x.bin", RemoteProtocolError))

@@ -92,6 +92,11 @@ class TestAsAFile:
             assert opened.readinto(bytearray()) == 0
             assert opened.read(3) == DATA[:3]
 
+    @pytest.mark.parametrize("most", [0, -1])
+    def test_a_chunk_of_nothing_is_refused(self, url, settings, most):
+        with stream(url, settings=settings) as opened, pytest.raises(ValueError, match="at least 1 byte"):
+            opened.chunk(most)
+
     def test_buffered(self, url, settings):
         with stream(url, settings=settings) as opened, io.BufferedReader(opened, 1 << 16) as reader:
             assert reader.peek(1)[:1] == DATA[:1]
@@ -191,6 +196,26 @@ class TestLeavingEarly:
 
         with pytest.raises(LookupError, match="own"):
             work()
+
+    def test_a_stream_that_another_thread_closes_does_not_just_end(self, origin, url, settings):
+        origin.when().slow(8 * MIB)
+        for n in range(20):
+            ends: list[bytes | BaseException] = []
+            with stream(url, settings=settings) as opened:
+                thread = threading.Thread(target=_read_on, args=(opened, ends))
+                thread.start()
+                time.sleep(0.05 + 0.003 * n)
+            thread.join()
+            assert isinstance(ends[0], (ValueError, asyncio.CancelledError))
+
+
+def _read_on(opened, ends):
+    try:
+        while opened.chunk(10_000):
+            time.sleep(0.003)
+        ends.append(b"")
+    except BaseException as error:  # noqa: BLE001 - looked at in the test
+        ends.append(error)
 
 
 class TestSlowReader:
