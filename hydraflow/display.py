@@ -385,7 +385,8 @@ def table(outcomes: Sequence[tuple[str, FetchResult | HydraError]], columns: int
 
 def _row(name: str, outcome: FetchResult | HydraError) -> tuple[str, ...]:
     if isinstance(outcome, HydraError):
-        return name, "", "", "", f"failed: {words.kind(outcome)}"
+        failed = "" if isinstance(outcome, words.UnfinishedError) else "failed: "
+        return name, "", "", "", f"{failed}{words.kind(outcome)}"
     took = "there" if outcome.path is not None and not outcome.bytes_from_network else f"{outcome.elapsed:.1f} s"
     proof = "size only" if outcome.digest is None else f"{outcome.digest.algorithm} ({outcome.digest_source})"
     return name, words.size_text(outcome.size), took, f"{outcome.retries:,}", proof

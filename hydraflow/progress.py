@@ -38,6 +38,7 @@ __all__ = [
     "Plain",
     "Quiet",
     "Reporter",
+    "UnfinishedError",
     "connections",
     "details",
     "duration",
@@ -61,6 +62,13 @@ MANY = 20
 _SHOW_CURSOR = b"\x1b[?25h"
 #: For terminals and logs that cannot show the real ones.
 _PLAIN_SIGNS = str.maketrans({"→": "->", "…": "...", "×": "x"})
+
+
+class UnfinishedError(HydraError):
+    """What a signal leaves of a file: in the place of a result, and never raised."""
+
+    exit_code = 130
+    default_hint = "Run the same command again: it goes on from the last checkpoint."
 
 
 class Reporter(Protocol):
@@ -94,6 +102,10 @@ class Reporter(Protocol):
 
     def standing(self) -> str:
         """Where it stands, in half a sentence; empty if nothing has begun or all has ended."""
+        ...
+
+    def unfinished(self, name: str, url: str) -> UnfinishedError:
+        """What there is of a file that has not come to its end."""
         ...
 
     def resumable(self) -> bool:
@@ -150,6 +162,10 @@ class Quiet:
         if len(running) == 1:
             return f"{running[0].name} at {_share(running[0])}{after}"
         return f"{len(running)} files unfinished at {size_text(sum(each.done for each in running))}{after}"
+
+    def unfinished(self, name: str, url: str) -> UnfinishedError:
+        one = self.tally.running.get(name)
+        return UnfinishedError("not begun" if one is None else f"interrupted at {_share(one.progress)}", url=url)
 
     def resumable(self) -> bool:
         return all(one.progress.resumable for one in list(self.tally.running.values()))
@@ -327,13 +343,18 @@ def totals(outcomes: Sequence[FetchResult | HydraError], elapsed: float | None =
     if unproved:
         parts.append(f"{unproved:,} without a digest")
     failed = Counter(kind(outcome) for outcome in outcomes if isinstance(outcome, HydraError))
+    unfinished = failed.pop(_UNFINISHED, 0)
     if failed:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in failed.most_common())
         parts.append(f"{failed.total():,} failed ({kinds})")
+    if unfinished:
+        parts.append(f"{unfinished:,} {_UNFINISHED}")
     return f"{len(outcomes):,} files: {', '.join(parts)}"
 
 
+_UNFINISHED = "unfinished"
 _KINDS: tuple[tuple[type[HydraError], str], ...] = (
+    (UnfinishedError, _UNFINISHED),
     (NotFoundError, "not found"),
     (AccessDeniedError, "access denied"),
     (RequestError, "refused"),

@@ -10,7 +10,7 @@ from hydraflow import __version__
 from hydraflow.core.history import History
 from hydraflow.errors import HydraError
 from hydraflow.models import FetchResult, Verification
-from hydraflow.progress import duration, kind, size_text, totals
+from hydraflow.progress import UnfinishedError, duration, kind, size_text, totals
 
 __all__ = ["page"]
 
@@ -73,9 +73,13 @@ def _page(
 
 def _verdict(outcomes: Sequence[FetchResult | HydraError]) -> tuple[str, str]:
     """In a line, and in a colour."""
-    failed = sum(isinstance(outcome, HydraError) for outcome in outcomes)
+    unfinished = sum(isinstance(outcome, UnfinishedError) for outcome in outcomes)
+    failed = sum(isinstance(outcome, HydraError) for outcome in outcomes) - unfinished
     if failed:
-        return f"{failed:,} of {_files(len(outcomes))} failed", "bad"
+        more = f", {unfinished:,} unfinished" if unfinished else ""
+        return f"{failed:,} of {_files(len(outcomes))} failed{more}", "bad"
+    if unfinished:
+        return f"{unfinished:,} of {_files(len(outcomes))} unfinished", "weak"
     unproved = sum(isinstance(outcome, FetchResult) and outcome.digest is None for outcome in outcomes)
     if unproved:
         return f"{_files(len(outcomes))} done, {unproved:,} without a digest to verify", "weak"
@@ -163,8 +167,9 @@ def _table(outcomes: Sequence[tuple[str, FetchResult | HydraError]]) -> Iterator
 def _failed(name: str, error: HydraError) -> str:
     hint = f" {_text(error.hint)}" if error.hint else ""
     more = f' <a href="{html.escape(error.help)}">more</a>'
+    colour = "weak" if isinstance(error, UnfinishedError) else "bad"
     return (
-        f'<tr><td class="name">{_text(name)}</td><td class="bad">{kind(error)}</td>'
+        f'<tr><td class="name">{_text(name)}</td><td class="{colour}">{kind(error)}</td>'
         f'<td colspan="6">{_text(str(error))}.{hint}{more}</td></tr>'
     )
 

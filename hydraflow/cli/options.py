@@ -95,7 +95,11 @@ _TABLE: dict[str, Callable[[Any], Any]] = {
         help="Fetch what this manifest lists; - reads standard input.",
     ),
     "failed": option(
-        _LISTS, "--failed", type=_PATH, metavar="FILE", help="List what failed here, to be the next run's --input."
+        _LISTS,
+        "--failed",
+        type=_PATH,
+        metavar="FILE",
+        help="List what failed, or a signal left undone, to be the next run's --input.",
     ),
     "locked": option(
         _LISTS,

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -98,6 +99,7 @@ class _Session:
 
     def _leave(self, code: int) -> NoReturn:
         """Flush the checkpoints, say how to go on, end: not by way of threads that may be stuck in a system call."""
+        from hydraflow.cli.endings import cut_short
         from hydraflow.progress import say
 
         limit = threading.Timer(_LEAVE, os._exit, (code,))
@@ -109,6 +111,8 @@ class _Session:
             flushed = self._end(self.task)
             if not self._code and not self._thread.is_alive():
                 os._exit(0)  # all was done when the signal came
+            with suppress(HydraError):  # nobody reads standard output any more
+                cut_short(self.task, code)
             say(self.task.farewell(flushed=flushed))
         os._exit(code)
 

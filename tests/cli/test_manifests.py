@@ -104,6 +104,33 @@ def test_a_name_that_says_nothing_is_kept_if_it_was_given(hydraflow, origin, dat
     assert hydraflow.left() == ["d", "d/data", "d/z.bin", "m"]
 
 
+def test_names_that_the_server_tells(hydraflow, origin, data):
+    """Every line is about one file, under the name that it got; what was printed can be fetched again by it."""
+    for number in range(3):
+        headers = {"Content-Disposition": f'attachment; filename="{number}.bin"'}
+        origin.add(f"/{number}/content", data[: 1000 * number], headers=headers)
+    urls = [f"{origin.url}/{number}/content" for number in range(3)]
+    (hydraflow.directory / "m").write_text("\n".join(urls))
+    ran = hydraflow("--input", "m", "-o", "d", "--json")
+    assert ran.code == 0
+    lines = {line["name"]: line for line in map(json.loads, ran.stdout.splitlines())}
+    assert {name: line["url"] for name, line in lines.items()} == {f"{n}.bin": urls[n] for n in range(3)}
+    assert sorted(line.partition(":")[0] for line in ran.lines[:3]) == [f"{n}.bin" for n in range(3)]
+    (hydraflow.directory / "again").write_bytes(ran.stdout)
+    assert hydraflow("--input", "again", "-o", "e").code == 0
+    assert sorted(path.name for path in (hydraflow.directory / "e").iterdir()) == ["0.bin", "1.bin", "2.bin"]
+
+
+def test_a_failure_has_the_url_that_it_is_about(hydraflow, origin, data):
+    (hydraflow.directory / "d").mkdir()
+    for name in ("x.bin", "y.bin"):
+        (hydraflow.directory / "d" / name).write_bytes(b"mine")
+    urls = [origin.add(f"/{name}.bin", data) for name in "xy"]
+    ran = hydraflow(*urls, "-o", "d", "--json")
+    assert ran.code == 6
+    assert sorted(json.loads(line)["url"] for line in ran.stdout.splitlines()) == urls
+
+
 def test_a_list_can_be_streamed(hydraflow, origin):
     urls = [origin.add(f"/{n}.txt", f"{n}\n".encode()) for n in range(5)]
     (hydraflow.directory / "m").write_text("\n".join(urls))
