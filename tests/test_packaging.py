@@ -55,7 +55,7 @@ def test_every_import_is_declared(module):
 
 
 def test_the_oldest_python_can_install_what_is_pinned():
-    """A pin that wants a later patch release, which stable distributions do not have, ends `make test` before it begins."""
+    """A pin that wants a later patch release than a stable distribution has ends `make test` before it begins."""
     oldest = PROJECT["project"]["requires-python"].removeprefix(">=") + ".0"
     pinned = {normal(line.partition("==")[0]) for line in (ROOT / "constraints.txt").read_text().splitlines()}
     wants = {

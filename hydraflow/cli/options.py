@@ -12,13 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hydraflow.cli.texts import option
+from hydraflow.cli.texts import COMMANDS, option
 from hydraflow.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from hydraflow.core.manifests import Entry
 
-__all__ = ["SETTINGS", "STREAM_ONLY", "Options", "byte_range", "caller_digest", "check", "headers_of", "shared"]
+__all__ = [
+    "SETTINGS",
+    "STREAM_ONLY",
+    "Options",
+    "byte_range",
+    "caller_digest",
+    "check",
+    "check_words",
+    "headers_of",
+    "shared",
+]
 
 #: Options that are settings of the same name.
 SETTINGS = ("threads", "aggressive", "output", "buffer", "limit_rate", "max_wait", "verify")
@@ -260,6 +270,27 @@ def check(options: Options) -> None:
     _check_output(options)
     if not options.streaming or options.keep or options.fifo_dir is not None:
         _check_names(options.items)
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse what stands where a URL should, and is plainly something else; the rest is for who reads URLs.
+
+    Raises:
+        ConfigurationError: with what was meant, as far as one can guess.
+    """
+    import difflib
+
+    for word in words:
+        if "://" in word or set(word) & set("@?#:"):  # not to be shown: a password may stand in it
+            continue
+        close = difflib.get_close_matches(word, COMMANDS, 1)
+        hint = f"Did you mean hydraflow {close[0]}?" if close else ""
+        if Path(word).is_file():
+            hint = f"To fetch what a file lists: --input {word}."
+        elif re.fullmatch(r"([a-z0-9-]+\.)+[a-z]{2,}/.*", word, re.IGNORECASE):
+            hint = f"Write https://{word}."
+        if hint:
+            raise ConfigurationError(f"this is not a URL: {word!r}", hint=hint)
 
 
 def _check_output(options: Options) -> None:

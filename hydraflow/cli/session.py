@@ -135,7 +135,7 @@ def _attempt(arguments: Sequence[str] | None, session: _Session) -> int:
         return end.exit_code
     except click.ClickException as error:
         said = " ".join(error.format_message().split())
-        say(f"error: {redacted(said)} Try '{name} --help'.")
+        say(f"error: {redacted(said).rstrip('.')}. Try '{name} --help'.")
         return error.exit_code
     except HydraError as error:
         say(error_line(error, ""))

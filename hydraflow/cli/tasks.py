@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from hydraflow.cli.options import SETTINGS, Options, byte_range, caller_digest, check, headers_of
+from hydraflow.cli.options import SETTINGS, Options, byte_range, caller_digest, check, check_words, headers_of
 from hydraflow.cli.output import STDOUT, as_json, is_terminal, print_json
 from hydraflow.errors import ConfigurationError, HydraError
 from hydraflow.models import FetchResult, Progress
@@ -54,6 +54,7 @@ def perform(options: Options, host: Host) -> int:
     """Carry out a command line; its exit code."""
     from hydraflow.settings import load
 
+    check_words(options.urls)
     options, lock = _listed(options)
     check(options)
     options = options.with_mirrors()

@@ -24,7 +24,7 @@ __all__ = ["command"]
 _EXAMPLES = """
 hydraflow verify data/x.bam --from https://example.org/x.bam
 hydraflow verify data/ --from SHA256SUMS
-hydraflow verify data/x.bam --digest sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+hydraflow verify data/x.bam --digest md5:9e107d9d372bb6826bd81d3542a419d6
 """
 
 
