@@ -161,11 +161,11 @@ class Quiet:
         after = f", {self.tally.finished:,} done" if self.tally.finished else ""
         if len(running) == 1:
             return f"{running[0].name} at {_share(running[0])}{after}"
-        return f"{len(running)} files unfinished at {size_text(sum(each.done for each in running))}{after}"
+        return f"{len(running)} files begun ({size_text(sum(each.done for each in running))}){after}"
 
     def unfinished(self, name: str, url: str) -> UnfinishedError:
         one = self.tally.running.get(name)
-        return UnfinishedError("not begun" if one is None else f"interrupted at {_share(one.progress)}", url=url)
+        return UnfinishedError("not begun" if one is None else f"unfinished at {_share(one.progress)}", url=url)
 
     def resumable(self) -> bool:
         return all(one.progress.resumable for one in list(self.tally.running.values()))

@@ -71,7 +71,7 @@ def test_several_files(hydraflow, origin, slow, data, wait_for):
     wait_for(lambda: origin.bytes_served("/y.bin") > 100_000 and "download/small.bin" in hydraflow.left())
     ran = interrupt(hydraflow, process)
     assert ran.code == 130
-    assert re.match(r"interrupted, 2 files unfinished at \d", ran.lines[-1])
+    assert re.match(r"interrupted, 2 files begun \(\d", ran.lines[-1])
 
 
 @pytest.mark.parametrize("arguments", [["--quiet"], ["-nu", "--json"]])
@@ -116,11 +116,11 @@ def test_the_rest_of_many_can_be_had(hydraflow, origin, half_done, number):
     codes = {name: line["exit_code"] for name, line in told.items()}
     assert (codes.pop("a.bin"), codes.pop("missing.bin")) == (0, 3)
     assert set(codes.values()) == {CODES[number]}
-    assert re.fullmatch(r"interrupted at \d.* of 12\.6 MB \(\d+ %\)", told["x.bin"]["message"])
+    assert re.fullmatch(r"unfinished at \d.* of 12\.6 MB \(\d+ %\)", told["x.bin"]["message"])
     totals = r"8 files: 1 done \(1 B in \d\.\d s\), 1 without a digest, 1 failed \(1 not found\), 6 unfinished"
     assert [line for line in ran.lines if re.fullmatch(totals, line)]
     assert "what is not done is listed in rest: to try it again, --input rest" in ran.lines
-    assert re.match(r"interrupted, 6 files unfinished at .*; run the same command again to go on", ran.lines[-1])
+    assert re.match(r"interrupted, 6 files begun \(.*\), 1 done; run the same command again to go on", ran.lines[-1])
     assert "1 of 8 files failed, 6 unfinished" in (hydraflow.directory / "out.html").read_text()
     listed = [json.loads(line)["url"] for line in (hydraflow.directory / "rest").read_text().splitlines()]
     assert [url.rpartition("/")[2] for url in listed] == ["missing.bin", "x.bin", *(f"{n}.bin" for n in range(5))]
@@ -142,7 +142,7 @@ def test_lists_that_cannot_be_written_are_said(hydraflow, half_done):
         "error: cannot write no/rest: No such file or directory",
         "error: cannot write no/out.html: No such file or directory",
     ]
-    assert ran.lines[-1].startswith("interrupted, 6 files unfinished")
+    assert ran.lines[-1].startswith("interrupted, 6 files begun")
 
 
 def test_a_full_pipe_does_not_keep_the_list_from_the_disk(hydraflow, half_done):
