@@ -244,7 +244,7 @@ def _clipped(text: str, width: int) -> str:
 
 def _shown(text: str, style: Style) -> str:
     """Without what would move the cursor, or has no sign here."""
-    text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    text = words.plain(text)
     return text if style.signs else words.fit(text, "ascii")
 
 
@@ -345,7 +345,7 @@ class Live(words.Quiet):
     def _print(self, line: str, kind: str = "") -> None:
         with self._guard:
             self._erase()
-            text = words.fit(f"hydraflow: {line}", self._encoding)
+            text = words.fit(f"hydraflow: {words.plain(line)}", self._encoding)
             self._put(f"{self._style.paint(text, kind)}\n")
             self._draw(at_once=True)
 

@@ -46,6 +46,7 @@ __all__ = [
     "fit",
     "is_display",
     "kind",
+    "plain",
     "reasons",
     "say",
     "show_cursor",
@@ -396,7 +397,7 @@ def say(line: str) -> None:
         return
     with contextlib.suppress(OSError, ValueError):
         # One write call: lines of several processes on one terminal do not mix.
-        sys.stderr.write(f"{fit(f'hydraflow: {line}', sys.stderr.encoding)}\n")
+        sys.stderr.write(f"{fit(f'hydraflow: {plain(line)}', sys.stderr.encoding)}\n")
         sys.stderr.flush()
 
 
@@ -405,6 +406,11 @@ def show_cursor() -> None:
     if sys.stderr is not None and is_display():
         with contextlib.suppress(OSError):
             os.write(sys.stderr.fileno(), _SHOW_CURSOR)
+
+
+def plain(text: str) -> str:
+    """Without what would move a terminal's cursor, or worse: names, headings and headers come from strangers."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def fit(line: str, encoding: str) -> str:

@@ -10,7 +10,7 @@ from hydraflow import __version__
 from hydraflow.core.history import History
 from hydraflow.errors import HydraError
 from hydraflow.models import FetchResult, Verification
-from hydraflow.progress import UnfinishedError, duration, kind, size_text, totals
+from hydraflow.progress import UnfinishedError, duration, kind, plain, size_text, totals
 
 __all__ = ["page"]
 
@@ -92,7 +92,7 @@ def _files(count: int) -> str:
 
 
 def _text(text: str) -> str:
-    return html.escape("".join(char if char.isprintable() else "�" for char in text))
+    return html.escape(plain(text))
 
 
 # ── pictures ─────────────────────────────────────────────────────────────────────────────────────────────────────────

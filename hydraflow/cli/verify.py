@@ -89,7 +89,9 @@ def _checks(path: Path, source: str | None, digest: str | None, headers: dict[st
 
 
 def _row(check: Check) -> tuple[str, str, str]:
-    name = "".join(char if char.isprintable() else "�" for char in os.fspath(check.path))
+    from hydraflow.progress import plain
+
+    name = plain(os.fspath(check.path))
     if check.error is not None:
         return name, "NOT VERIFIED", f"{check.error}"
     assert check.claim is not None

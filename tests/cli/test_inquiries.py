@@ -61,6 +61,14 @@ def test_probe_of_what_cannot_be_resumed(hydraflow, origin, data):
     assert told(hydraflow("probe", url))["fetched"] == "over one connection; a later run begins anew"
 
 
+def test_probe_shows_no_control_characters(hydraflow, origin, data):
+    """A header may have C1 control characters in it, by which some terminals are driven as by escape sequences."""
+    ran = hydraflow("probe", origin.add("/x.bin", data, headers={"Content-Encoding": "\x9b2J"}))
+    assert ran.code == 0
+    assert "encoding     \ufffd2" in ran.stdout.decode()
+    assert "\x9b" not in ran.stdout.decode()
+
+
 def test_probe_for_programs(hydraflow, origin, data):
     url = origin.add("/x.bin", data)
     origin.when(path="/old").redirect(url)

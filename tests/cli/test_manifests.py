@@ -157,6 +157,13 @@ def test_refused_before_anything_is_asked_for(hydraflow_here, tmp_path, text, ar
     assert message in ran.error
 
 
+def test_headings_are_no_escape_sequences(hydraflow, origin, data):
+    (hydraflow.directory / "m").write_text(f"url\t\x1b[2Jsample\n{origin.add('/x.bin', data)}\ts1\n")
+    ran = hydraflow("--input", "m")
+    assert ran.code == 0
+    assert ran.lines[0] == "m: passed over, since it means nothing here: \ufffd[2Jsample"
+
+
 def test_a_list_that_is_not_there(hydraflow_here):
     ran = hydraflow_here("--input", "m")
     assert (ran.code, ran.error) == (6, "error: cannot read m: No such file or directory")
