@@ -68,7 +68,7 @@ class Options:
     command: tuple[str, ...] = ()
     allow_partial: bool = False
     mirror: tuple[str, ...] = ()
-    input: str | None = None
+    input: tuple[str, ...] = ()
     failed: Path | None = None
     locked: Path | None = None
     report: Path | None = None
@@ -101,8 +101,9 @@ _TABLE: dict[str, Callable[[Any], Any]] = {
         "-i",
         "--input",
         type=click.Path(),
+        multiple=True,
         metavar="FILE",
-        help="Fetch what this manifest lists; - reads standard input.",
+        help="Fetch what this manifest lists; - reads standard input (may be repeated).",
     ),
     "failed": option(
         _LISTS,

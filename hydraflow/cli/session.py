@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -17,7 +18,7 @@ import click
 
 from hydraflow.cli.output import STDERR, redacted
 from hydraflow.cli.texts import COMMANDS
-from hydraflow.errors import HydraError, ReaderGoneError
+from hydraflow.errors import HydraError, ReaderGoneError, StorageError
 
 if TYPE_CHECKING:
     from hydraflow.cli.tasks import Task
@@ -140,8 +141,13 @@ def _attempt(arguments: Sequence[str] | None, session: _Session) -> int:
     except HydraError as error:
         say(error_line(error, ""))
         return error.exit_code
-    except BrokenPipeError:
-        return ReaderGoneError.exit_code
+    except (OSError, SystemExit) as error:  # the help could not be written: click ends the process at a closed pipe
+        if isinstance(error, SystemExit) or error.errno == errno.EPIPE:
+            return ReaderGoneError.exit_code
+        if error.filename is not None:
+            raise
+        say(f"error: cannot write to standard output: {error.strerror}")
+        return StorageError.exit_code
 
 
 def _chosen(arguments: Sequence[str]) -> tuple[str, click.Command, list[str]]:

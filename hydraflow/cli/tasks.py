@@ -87,15 +87,17 @@ def _carried_out(task: Task, host: Host) -> int:
 
 def _listed(options: Options) -> tuple[Options, Lock | None]:
     """With what a manifest lists, and as a lock has it."""
-    if options.input is None and options.locked is None:
+    if not options.input and options.locked is None:
         return options, None
     from hydraflow import locking
     from hydraflow.cli import lists
     from hydraflow.progress import say
 
     entries = [lists.entry_of(url) for url in options.urls]
-    if options.input is not None:
-        entries += lists.read(options.input, (lambda _: None) if options.quiet else say)
+    for source in options.input:
+        entries += lists.read(source, (lambda _: None) if options.quiet else say)
+        if options.failed is not None:
+            lists.check_place(options.failed, source)
     lock = None if options.locked is None else locking.read(options.locked)
     if lock is not None:
         entries = lists.of_lock(lock, entries)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hydraflow.cli.options import headers_of
+from hydraflow.cli.output import print_json
 from hydraflow.cli.texts import CONTEXT, Command
 from hydraflow.errors import ConfigurationError
 
@@ -57,8 +57,8 @@ def command(
     Exit codes: 0 all verified by a digest, 5 not, 6 a file is missing.
     """
     checks = _checks(path, source, digest, headers_of(header))
-    for check in checks if as_json else ():
-        sys.stdout.write(f"{json.dumps(check.as_dict())}\n")
+    if as_json:
+        print_json(*(check.as_dict() for check in checks))
     shown = [check for check in checks if check.error is not None] if quiet else checks
     if shown and not (as_json and quiet):
         _show(shown)

@@ -83,6 +83,23 @@ def test_what_failed_is_for_its_owner_only_and_goes_when_all_is_well(hydraflow, 
     assert hydraflow.left() == ["download", "download/missing.bin", "download/x.bin"]
 
 
+def test_a_manifest_of_one_s_own_is_not_overwritten(hydraflow, origin, data):
+    text = f"url\n{origin.add('/x.bin', data)}\n{origin.url}/missing.bin\n"
+    (hydraflow.directory / "m").write_text(text)
+    ran = hydraflow("--input", "m", "--failed", "./m")
+    assert ran.code == 2
+    assert ran.error.startswith("error: --failed would take the place of the manifest m")
+    assert (hydraflow.directory / "m").read_text() == text
+    assert not origin.ledger
+
+
+def test_several_lists(hydraflow, origin, data):
+    for name in "ab":
+        (hydraflow.directory / name).write_text(origin.add(f"/{name}.bin", data))
+    assert hydraflow("-i", "a", "-i", "b", "-o", "d").code == 0
+    assert hydraflow.left() == ["a", "b", "d", "d/a.bin", "d/b.bin"]
+
+
 def test_all_failed(hydraflow, origin):
     (hydraflow.directory / "m").write_text(f"{origin.url}/a\n{origin.url}/b\n")
     assert hydraflow("--input", "m").code == 3
