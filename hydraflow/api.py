@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from hydraflow import delivery, ordering, runtime
 from hydraflow.adapters.pipes import DescriptorWriter, FifoWriter, Writer
-from hydraflow.core import names
+from hydraflow.core import names, urls
 from hydraflow.engine import Engine, Order
 from hydraflow.errors import ConfigurationError, HydraError
 from hydraflow.models import Digest, FetchResult, Resource
@@ -486,23 +486,27 @@ def _many(
     wanted = ordering.orders(items, digest=digest, mirrors=mirrors, headers=headers, on_progress=on_progress)
     ordering.check_names(wanted, given)
 
-    async def outcome_of(engine: Engine, order: Order) -> FetchResult | HydraError:
-        try:
-            vague = names.is_vague(order.name) and order.name not in given
-            name = await engine.name(order) if vague else order.name
-            if name in taken:
-                raise ConfigurationError(f"another URL is written to {name} already", hint=ordering.APART)
-            taken.add(name)
-            return await delivery.to_file(engine, order, directory / name, resume=resume, overwrite=overwrite)
-        except HydraError as error:
-            return error
+    async def named(engine: Engine, order: Order) -> Order:
+        """The order with the name that the file gets, which is also what everybody is told about it by."""
+        if names.is_vague(order.name) and order.name not in given:
+            order = dataclasses.replace(order, name=await engine.name(order))
+        if order.name in taken:
+            raise ConfigurationError(f"another URL is written to {order.name} already", hint=ordering.APART)
+        taken.add(order.name)
+        return order
 
     async def work(engine: Engine) -> list[FetchResult | HydraError]:
         places = asyncio.Semaphore(settings.crowd + settings.width)
 
         async def one(order: Order) -> FetchResult | HydraError:
+            outcome: FetchResult | HydraError
             async with places:
-                outcome = await outcome_of(engine, order)
+                try:
+                    order = await named(engine, order)
+                    path = directory / order.name
+                    outcome = await delivery.to_file(engine, order, path, resume=resume, overwrite=overwrite)
+                except HydraError as error:
+                    outcome = _about(error, order)
             if on_outcome is not None:
                 on_outcome(order.name, outcome)
             return outcome
@@ -512,3 +516,9 @@ def _many(
         return [task.result() for task in tasks]
 
     return runtime.start(settings, work)
+
+
+def _about(error: HydraError, order: Order) -> HydraError:
+    """Of many files one has to know which it was."""
+    error.url = error.url or urls.redact(order.url)
+    return error

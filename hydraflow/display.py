@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sys
 import threading
 import time
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hydraflow import progress as words
@@ -39,6 +40,7 @@ _NARROW, _WIDE = 72, 109
 #: Columns of amounts, rates and times, at least of what is going on, and of the bar.
 _AMOUNT, _RATE, _TIME, _STATE = 14, 10, 7, 14
 _LEAST_NAME, _LEAST_BAR, _MOST_BAR = 10, 6, 40
+_SUFFIXES = re.compile(r"(?<!^)(?:\.[A-Za-z0-9]{1,10}){1,3}\Z")
 _RESET = "\x1b[0m"
 _COLOURS = {"": "", "done": "\x1b[36m", "rest": "\x1b[2m", "dim": "\x1b[2m", "bad": "\x1b[31m", "wait": "\x1b[33m"}
 
@@ -82,14 +84,19 @@ class _Row:
 
 
 def frame(tally: Tally, now: float, columns: int, rows: int, style: Style) -> list[str]:
-    """The lines of the display, none wider than `columns` - 1, at most `rows` - 1."""
-    width = columns - 1
+    """The lines of the display, none wider than `columns` - 3, at most `rows` - 1.
+
+    The rest is for the `^C` that a terminal shows behind the last one: a line that it breaks could not be taken away.
+    """
+    width = columns - 3
     shown = _chosen(tally, now, max(1, min(_MOST_ROWS, rows - 4)))
     cells = [_file_row(one, now, width) for one in shown]
     if tally.files > 1:
         cells.append(_total_row(tally, now, width))
     longest = max((width_of(one.progress.name) for one in tally.running.values()), default=0)
     layout = _layout(cells, longest, width)
+    if tally.files > 1:
+        cells[-1] = replace(cells[-1], name=_count(tally, layout.name))
     lines = [_line(row, layout, style) for row in cells]
     hidden = len(tally.running) - len(shown)
     if hidden > 0 and tally.files <= words.MANY:
@@ -119,12 +126,21 @@ def _total_row(tally: Tally, now: float, width: int) -> _Row:
     waiting = sum(one.progress.phase is Phase.WAITING for one in tally.running.values())
     facts = [f"{tally.failed:,} failed"] if tally.failed else []
     facts += [f"{waiting} waiting"] if waiting else []
-    if not facts or width >= _WIDE:
-        facts.append(words.connections(tally.connections))
+    facts.append(words.connections(tally.connections))
+    if width < _WIDE:
+        del facts[1:]
     size = tally.known_size
     share = tally.done / size if size else tally.ended / tally.files
-    name, kind = f"{tally.ended:,} of {tally.files:,} files", "bad" if tally.failed else "dim"
-    return _Row(name, share, _amount(tally.done, size), tally.rate(now), tally.left(now), ", ".join(facts), kind)
+    kind = "bad" if tally.failed else "dim"
+    return _Row(
+        _count(tally, width), share, _amount(tally.done, size), tally.rate(now), tally.left(now), ", ".join(facts), kind
+    )
+
+
+def _count(tally: Tally, width: int) -> str:
+    """How many files there are, in as many words as there is room for."""
+    count = f"{tally.ended:,} of {tally.files:,}"
+    return next((each for each in (f"{count} files", count) if len(each) <= width), f"{tally.ended}/{tally.files}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +168,7 @@ def _layout(rows: Sequence[_Row], longest: int, width: int) -> _Layout:
 
 def _line(row: _Row, layout: _Layout, style: Style) -> str:
     speed = f"{words.size_text(row.rate)}/s" if row.rate is not None else "-"
-    name = _fitted(row.name, layout.name, style)
+    name = _fitted_name(row.name, layout.name, style)
     figures = f"{row.amount:>{_AMOUNT}} {speed:>{_RATE}}"
     if not layout.bar:
         figures = figures if layout.rated else f"{row.amount:>{_AMOUNT}}"
@@ -227,16 +243,27 @@ def _clipped(text: str, width: int) -> str:
     return text
 
 
-def _fitted(text: str, width: int, style: Style) -> str:
-    """Of exactly this width; the end of a name says more than its middle."""
-    text = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-    if not style.signs:
-        text = words.fit(text, "ascii")
+def _shown(text: str, style: Style) -> str:
+    """Without what would move the cursor, or has no sign here."""
+    text = words.plain(text)
+    return text if style.signs else words.fit(text, "ascii")
+
+
+def _fitted(text: str, width: int, style: Style, tail: str = "") -> str:
+    """Of exactly this width, `tail` being what comes behind the dots if it is too long."""
+    text = _shown(text, style)
     if width_of(text) > width:
-        dots = "…" if style.signs else "~"
-        tail = text[-min(8, width // 3) :] if width >= 12 else ""
-        text = _clipped(text, width - width_of(tail) - 1) + dots + tail
+        text = _clipped(text, width - width_of(tail) - 1) + ("…" if style.signs else "~") + tail
     return text + " " * (width - width_of(text))
+
+
+def _fitted_name(name: str, width: int, style: Style) -> str:
+    """Of a name that is too long, first the suffixes go, which many files share; then the middle."""
+    name = _shown(name, style)
+    stem = _SUFFIXES.sub("", name)
+    if width_of(name) <= width or width_of(stem) < width:
+        return _fitted(name, width, style)
+    return _fitted(name, width, style, _clipped(stem[::-1], 2 * width // 3 - 1)[::-1])
 
 
 # ── the display ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -321,7 +348,7 @@ class Live(words.Quiet):
     def _print(self, line: str, kind: str = "") -> None:
         with self._guard:
             self._erase()
-            text = words.fit(f"hydraflow: {line}", self._encoding)
+            text = words.fit(f"hydraflow: {words.plain(line)}", self._encoding)
             self._put(f"{self._style.paint(text, kind)}\n")
             self._draw(at_once=True)
 
@@ -374,28 +401,44 @@ def _terminal_size() -> tuple[int, int]:
 
 
 def table(outcomes: Sequence[tuple[str, FetchResult | HydraError]], columns: int, style: Style) -> list[str]:
-    """What became of each file: size, time, retries, digest and who promised it; or what went wrong."""
-    head = ("file", "size", "time", "retries", "verified by")
-    rows = [_row(name, outcome) for name, outcome in outcomes]
-    widths = [max(width_of(row[at]) for row in [head, *rows]) for at in range(4)]
-    widths[0] = max(8, min(widths[0], columns - sum(widths[1:]) - 26))
-    last = max(12, columns - sum(widths) - 9)
-    lines = [style.paint(_cells_of(head, widths, last, style), "dim")]
-    for row, (_, outcome) in zip(rows, outcomes, strict=True):
-        lines.append(style.paint(_cells_of(row, widths, last, style), "bad" if isinstance(outcome, HydraError) else ""))
-    return lines
+    """What became of each file: size, time, retries, digest and who promised it; or what went wrong.
+
+    Where there is no room for all of it, name, size and verdict are left.
+    """
+    rows = [_HEAD, *(_row(name, outcome) for name, outcome in outcomes)]
+    if columns < _NARROW:
+        rows = [(row[0], row[1], row[-1].removeprefix(_FAILED)) for row in rows]
+    widths = [max(width_of(row[at]) for row in rows) for at in range(len(rows[0]) - 1)]
+    figures = sum(widths[1:]) + _GAP * len(widths)
+    verdict = min(max(width_of(row[-1]) for row in rows), max(12, columns // 3))
+    widths[0] = max(8, min(widths[0], columns - figures - verdict))
+    last = max(1, columns - figures - widths[0])
+    kinds = ["dim", *(_kind(outcome) for _, outcome in outcomes)]
+    return [style.paint(_cells_of(row, widths, last, style), kind) for row, kind in zip(rows, kinds, strict=True)]
+
+
+_HEAD = ("file", "size", "time", "retries", "verified by")
+_GAP, _FAILED = 2, "failed: "
+
+
+def _kind(outcome: FetchResult | HydraError) -> str:
+    if isinstance(outcome, words.UnfinishedError):
+        return "wait"
+    return "bad" if isinstance(outcome, HydraError) else ""
 
 
 def _row(name: str, outcome: FetchResult | HydraError) -> tuple[str, ...]:
+    if isinstance(outcome, words.UnfinishedError):
+        return name, "", "", "", str(outcome)
     if isinstance(outcome, HydraError):
-        return name, "", "", "", f"failed: {words.kind(outcome)}"
+        return name, "", "", "", f"{_FAILED}{words.kind(outcome)}"
     took = "there" if outcome.path is not None and not outcome.bytes_from_network else f"{outcome.elapsed:.1f} s"
     proof = "size only" if outcome.digest is None else f"{outcome.digest.algorithm} ({outcome.digest_source})"
     return name, words.size_text(outcome.size), took, f"{outcome.retries:,}", proof
 
 
 def _cells_of(row: Sequence[str], widths: Sequence[int], last: int, style: Style) -> str:
-    name, *figures = row
-    cells = [_fitted(name, widths[0], style)]
-    cells += [f"{figure:>{width}}" for figure, width in zip(figures[:3], widths[1:], strict=True)]
-    return "  ".join([*cells, _fitted(row[4], last, style).rstrip()]).rstrip()
+    name, *figures, verdict = row
+    cells = [_fitted_name(name, widths[0], style)]
+    cells += [f"{figure:>{width}}" for figure, width in zip(figures, widths[1:], strict=True)]
+    return (" " * _GAP).join([*cells, _fitted(verdict, last, style).rstrip()]).rstrip()

@@ -38,6 +38,7 @@ __all__ = [
     "Plain",
     "Quiet",
     "Reporter",
+    "UnfinishedError",
     "connections",
     "details",
     "duration",
@@ -45,6 +46,7 @@ __all__ = [
     "fit",
     "is_display",
     "kind",
+    "plain",
     "reasons",
     "say",
     "show_cursor",
@@ -61,6 +63,13 @@ MANY = 20
 _SHOW_CURSOR = b"\x1b[?25h"
 #: For terminals and logs that cannot show the real ones.
 _PLAIN_SIGNS = str.maketrans({"→": "->", "…": "...", "×": "x"})
+
+
+class UnfinishedError(HydraError):
+    """What a signal leaves of a file: in the place of a result, and never raised."""
+
+    exit_code = 130
+    default_hint = "Run the same command again: it goes on from the last checkpoint."
 
 
 class Reporter(Protocol):
@@ -94,6 +103,10 @@ class Reporter(Protocol):
 
     def standing(self) -> str:
         """Where it stands, in half a sentence; empty if nothing has begun or all has ended."""
+        ...
+
+    def unfinished(self, name: str, url: str) -> UnfinishedError:
+        """What there is of a file that has not come to its end."""
         ...
 
     def resumable(self) -> bool:
@@ -149,7 +162,11 @@ class Quiet:
         after = f", {self.tally.finished:,} done" if self.tally.finished else ""
         if len(running) == 1:
             return f"{running[0].name} at {_share(running[0])}{after}"
-        return f"{len(running)} files unfinished at {size_text(sum(each.done for each in running))}{after}"
+        return f"{len(running)} files begun ({size_text(sum(each.done for each in running))}){after}"
+
+    def unfinished(self, name: str, url: str) -> UnfinishedError:
+        one = self.tally.running.get(name)
+        return UnfinishedError("not begun" if one is None else f"unfinished at {_share(one.progress)}", url=url)
 
     def resumable(self) -> bool:
         return all(one.progress.resumable for one in list(self.tally.running.values()))
@@ -345,13 +362,18 @@ def totals(outcomes: Sequence[FetchResult | HydraError], elapsed: float | None =
     if unproved:
         parts.append(f"{unproved:,} without a digest")
     failed = Counter(kind(outcome) for outcome in outcomes if isinstance(outcome, HydraError))
+    unfinished = failed.pop(_UNFINISHED, 0)
     if failed:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in failed.most_common())
         parts.append(f"{failed.total():,} failed ({kinds})")
+    if unfinished:
+        parts.append(f"{unfinished:,} {_UNFINISHED}")
     return f"{len(outcomes):,} files: {', '.join(parts)}"
 
 
+_UNFINISHED = "unfinished"
 _KINDS: tuple[tuple[type[HydraError], str], ...] = (
+    (UnfinishedError, _UNFINISHED),
     (NotFoundError, "not found"),
     (AccessDeniedError, "access denied"),
     (RequestError, "refused"),
@@ -393,7 +415,7 @@ def say(line: str) -> None:
         return
     with contextlib.suppress(OSError, ValueError):
         # One write call: lines of several processes on one terminal do not mix.
-        sys.stderr.write(f"{fit(f'hydraflow: {line}', sys.stderr.encoding)}\n")
+        sys.stderr.write(f"{fit(f'hydraflow: {plain(line)}', sys.stderr.encoding)}\n")
         sys.stderr.flush()
 
 
@@ -402,6 +424,11 @@ def show_cursor() -> None:
     if sys.stderr is not None and is_display():
         with contextlib.suppress(OSError):
             os.write(sys.stderr.fileno(), _SHOW_CURSOR)
+
+
+def plain(text: str) -> str:
+    """Without what would move a terminal's cursor, or worse: names, headings and headers come from strangers."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
 def fit(line: str, encoding: str) -> str:

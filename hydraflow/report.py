@@ -10,7 +10,7 @@ from hydraflow import __version__
 from hydraflow.core.history import History
 from hydraflow.errors import HydraError
 from hydraflow.models import FetchResult, Verification
-from hydraflow.progress import duration, kind, size_text, totals
+from hydraflow.progress import UnfinishedError, duration, kind, plain, size_text, totals
 
 __all__ = ["page"]
 
@@ -32,7 +32,8 @@ svg { width: 100%; min-width: 36rem; height: auto; } svg text { font: 12px syste
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; color: var(--dim); } td.figure, th.figure { text-align: right; white-space: nowrap; }
-td.name { overflow-wrap: anywhere; min-width: 10rem; } td.digest { min-width: 15rem; }
+td.name { overflow-wrap: anywhere; min-width: 13.5rem; } td.verdict { white-space: nowrap; }
+td.digest { min-width: 15rem; }
 code { font-size: .85em; overflow-wrap: anywhere; }
 """
 
@@ -73,9 +74,13 @@ def _page(
 
 def _verdict(outcomes: Sequence[FetchResult | HydraError]) -> tuple[str, str]:
     """In a line, and in a colour."""
-    failed = sum(isinstance(outcome, HydraError) for outcome in outcomes)
+    unfinished = sum(isinstance(outcome, UnfinishedError) for outcome in outcomes)
+    failed = sum(isinstance(outcome, HydraError) for outcome in outcomes) - unfinished
     if failed:
-        return f"{failed:,} of {_files(len(outcomes))} failed", "bad"
+        more = f", {unfinished:,} unfinished" if unfinished else ""
+        return f"{failed:,} of {_files(len(outcomes))} failed{more}", "bad"
+    if unfinished:
+        return f"{unfinished:,} of {_files(len(outcomes))} unfinished", "weak"
     unproved = sum(isinstance(outcome, FetchResult) and outcome.digest is None for outcome in outcomes)
     if unproved:
         return f"{_files(len(outcomes))} done, {unproved:,} without a digest to verify", "weak"
@@ -87,7 +92,7 @@ def _files(count: int) -> str:
 
 
 def _text(text: str) -> str:
-    return html.escape("".join(char if char.isprintable() else "�" for char in text))
+    return html.escape(plain(text))
 
 
 # ── pictures ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -151,21 +156,27 @@ def _time(seconds: float) -> str:
 
 
 def _table(outcomes: Sequence[tuple[str, FetchResult | HydraError]]) -> Iterator[str]:
-    """Those that failed come first."""
+    """Those that failed come first, then those that a signal left unfinished."""
     figures = ("size", "time", "rate", "connections", "retries")
     yield '<h2>Files</h2><div class="scroll"><table><thead><tr><th>file</th><th>verdict</th>'
     yield "".join(f'<th class="figure">{name}</th>' for name in figures) + "<th>digest</th></tr></thead><tbody>"
-    for name, outcome in sorted(outcomes, key=lambda each: not isinstance(each[1], HydraError)):
+    for name, outcome in sorted(outcomes, key=lambda each: _place(each[1])):
         yield _failed(name, outcome) if isinstance(outcome, HydraError) else _done(name, outcome)
     yield "</tbody></table></div>"
 
 
+def _place(outcome: FetchResult | HydraError) -> int:
+    return 2 if isinstance(outcome, FetchResult) else int(isinstance(outcome, UnfinishedError))
+
+
 def _failed(name: str, error: HydraError) -> str:
-    hint = f" {_text(error.hint)}" if error.hint else ""
-    more = f' <a href="{html.escape(error.help)}">more</a>'
+    colour, more = "weak", ""
+    if not isinstance(error, UnfinishedError):  # for all of those the same is to be done
+        hint = f" {_text(error.hint)}" if error.hint else ""
+        colour, more = "bad", f'.{hint} <a href="{html.escape(error.help)}">more</a>'
     return (
-        f'<tr><td class="name">{_text(name)}</td><td class="bad">{kind(error)}</td>'
-        f'<td colspan="6">{_text(str(error))}.{hint}{more}</td></tr>'
+        f'<tr><td class="name">{_text(name)}</td><td class="verdict {colour}">{kind(error)}</td>'
+        f'<td colspan="6">{_text(str(error))}{more}</td></tr>'
     )
 
 
@@ -184,7 +195,8 @@ def _done(name: str, result: FetchResult) -> str:
     title = _text(result.final_url)
     return (
         f'<tr><td class="name" title="{title}">{_text(name)}<br><span class="dim">{result.outcome.value}</span></td>'
-        f'<td class="{"good" if proved else "weak"}">{verdict}</td>{cells}<td class="digest">{digest}{source}</td></tr>'
+        f'<td class="verdict {"good" if proved else "weak"}">{verdict}</td>{cells}'
+        f'<td class="digest">{digest}{source}</td></tr>'
     )
 
 

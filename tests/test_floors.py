@@ -107,6 +107,7 @@ FLOORS = {
     "hydraflow.cli.fetch": 17,
     "hydraflow.cli.completion": 17,
     "hydraflow.cli.doctor": 17,
+    "hydraflow.cli.endings": 17,
     "hydraflow.cli.lock": 17,
     "hydraflow.cli.probe": 17,
     "hydraflow.cli.state": 17,

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 import hydraflow
 from tests.test_floors import FLOORS, PACKAGES, imports
@@ -59,6 +60,19 @@ def test_every_import_is_declared(module):
     homes = distributions()
     wanted = {normal(homes[name][0]) for name in foreign(module) - FRONTS.get(front, OPTIONAL.get(module, set()))}
     assert {PARTS.get(name, name) for name in wanted} <= declared(PROJECT["project"]["dependencies"])
+
+
+def test_the_oldest_python_can_install_what_is_pinned():
+    """A pin that wants a later patch release than a stable distribution has ends `make test` before it begins."""
+    oldest = PROJECT["project"]["requires-python"].removeprefix(">=") + ".0"
+    pinned = {normal(line.partition("==")[0]) for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    wants = {
+        normal(each.name): each.metadata.get("Requires-Python") or ""
+        for each in importlib.metadata.distributions()
+        if normal(each.name) in pinned
+    }
+    assert len(wants) > 100
+    assert {name: text for name, text in wants.items() if oldest not in SpecifierSet(text)} == {}
 
 
 @pytest.mark.parametrize("front", ["prefect", "snakemake"])

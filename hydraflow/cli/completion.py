@@ -21,8 +21,8 @@ VARIABLE = "_HYDRAFLOW_COMPLETE"
 _SHELLS = ("bash", "zsh", "fish")
 
 _EXAMPLES = """
-eval "$(hydraflow completion bash)"                                   # in ~/.bashrc
-eval "$(hydraflow completion zsh)"                                    # in ~/.zshrc
+eval "$(hydraflow completion bash)"  # in ~/.bashrc
+eval "$(hydraflow completion zsh)"   # in ~/.zshrc, below compinit
 hydraflow completion fish > ~/.config/fish/completions/hydraflow.fish
 """
 

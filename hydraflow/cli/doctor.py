@@ -137,7 +137,9 @@ def _certificates() -> Iterator[Finding]:
         yield Finding("certificates", str(error), _BAD, "https will fail")
         return
     source = os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR") or f"certifi {_version('certifi')}"
-    yield Finding("certificates", f"{count} authorities from {source}", _OK if count else _NOTE)
+    yield Finding(
+        "certificates", f"{count:,} authorit{'y' if count == 1 else 'ies'} from {source}", _OK if count else _NOTE
+    )
 
 
 def _proxies() -> Iterator[Finding]:

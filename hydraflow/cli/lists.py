@@ -7,6 +7,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from hydraflow.core import manifests, urls
@@ -14,9 +15,11 @@ from hydraflow.core.locks import Lock
 from hydraflow.core.manifests import Entry
 from hydraflow.errors import ConfigurationError, HydraError, StorageError
 
-__all__ = ["entry_of", "of_lock", "read", "write", "write_failed"]
+__all__ = ["check_place", "entry_of", "of_lock", "read", "write", "write_failed"]
 
 _STDIN = "-"
+#: What the lines of a list of failures have.
+_OURS = {each.name for each in fields(Entry)}
 
 
 def read(source: str, note: Callable[[str], None]) -> list[Entry]:
@@ -72,6 +75,26 @@ def of_lock(lock: Lock, wanted: Sequence[Entry]) -> list[Entry]:
         name = entry.name or locked.name
         found.append(Entry(entry.url, name, locked.digest, locked.size, entry.mirrors, entry.headers))
     return found
+
+
+def check_place(path: Path, source: str) -> None:
+    """A list of failures may take the place of one that was read, and go; a manifest of somebody's own may not.
+
+    Raises:
+        ConfigurationError: it would.
+    """
+    try:
+        if source == _STDIN or not path.samefile(source):
+            return
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+    except OSError:
+        return
+    except ValueError:
+        rows = [None]
+    if not all(isinstance(row, dict) and row.keys() <= _OURS for row in rows):
+        raise ConfigurationError(
+            f"--failed would take the place of the manifest {source}", hint="Name another file for what fails."
+        )
 
 
 def write_failed(path: Path, items: Sequence[str | Entry], outcomes: Iterable[object]) -> int:

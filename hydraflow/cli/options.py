@@ -12,13 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hydraflow.cli.texts import option
+from hydraflow.cli.texts import COMMANDS, option
 from hydraflow.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from hydraflow.core.manifests import Entry
 
-__all__ = ["SETTINGS", "STREAM_ONLY", "Options", "byte_range", "caller_digest", "check", "headers_of", "shared"]
+__all__ = [
+    "SETTINGS",
+    "STREAM_ONLY",
+    "Options",
+    "byte_range",
+    "caller_digest",
+    "check",
+    "check_words",
+    "headers_of",
+    "shared",
+]
 
 #: Options that are settings of the same name.
 SETTINGS = ("threads", "aggressive", "output", "buffer", "limit_rate", "max_wait", "verify")
@@ -58,7 +68,7 @@ class Options:
     command: tuple[str, ...] = ()
     allow_partial: bool = False
     mirror: tuple[str, ...] = ()
-    input: str | None = None
+    input: tuple[str, ...] = ()
     failed: Path | None = None
     locked: Path | None = None
     report: Path | None = None
@@ -91,11 +101,16 @@ _TABLE: dict[str, Callable[[Any], Any]] = {
         "-i",
         "--input",
         type=click.Path(),
+        multiple=True,
         metavar="FILE",
-        help="Fetch what this manifest lists; - reads standard input.",
+        help="Fetch what this manifest lists; - reads standard input (may be repeated).",
     ),
     "failed": option(
-        _LISTS, "--failed", type=_PATH, metavar="FILE", help="List what failed here, to be the next run's --input."
+        _LISTS,
+        "--failed",
+        type=_PATH,
+        metavar="FILE",
+        help="List what failed, or a signal left undone, to be the next run's --input.",
     ),
     "locked": option(
         _LISTS,
@@ -256,6 +271,27 @@ def check(options: Options) -> None:
     _check_output(options)
     if not options.streaming or options.keep or options.fifo_dir is not None:
         _check_names(options.items)
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse what stands where a URL should, and is plainly something else; the rest is for who reads URLs.
+
+    Raises:
+        ConfigurationError: with what was meant, as far as one can guess.
+    """
+    import difflib
+
+    for word in words:
+        if "://" in word or set(word) & set("@?#:"):  # not to be shown: a password may stand in it
+            continue
+        close = difflib.get_close_matches(word, COMMANDS, 1)
+        hint = f"Did you mean hydraflow {close[0]}?" if close else ""
+        if Path(word).is_file():
+            hint = f"To fetch what a file lists: --input {word}."
+        elif re.fullmatch(r"([a-z0-9-]+\.)+[a-z]{2,}/.*", word, re.IGNORECASE):
+            hint = f"Write https://{word}."
+        if hint:
+            raise ConfigurationError(f"this is not a URL: {word!r}", hint=hint)
 
 
 def _check_output(options: Options) -> None:

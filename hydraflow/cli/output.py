@@ -32,9 +32,10 @@ def as_json(name: str, outcome: FetchResult | HydraError) -> dict[str, Any]:
     }
 
 
-def print_json(values: dict[str, Any]) -> None:
-    """One object, on one line."""
-    print_line(json.dumps(values))
+def print_json(*objects: dict[str, Any]) -> None:
+    """Each object on a line of its own."""
+    if objects:
+        print_line("\n".join(map(json.dumps, objects)))
 
 
 def print_line(line: str) -> None:

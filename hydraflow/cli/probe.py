@@ -35,7 +35,7 @@ def command(context: click.Context, /, urls: tuple[str, ...], header: tuple[str,
     follows for a fetch.  Exit codes: those of a fetch.
     """
     from hydraflow import inspecting
-    from hydraflow.progress import error_line, say
+    from hydraflow.progress import error_line, plain, say
 
     headers, codes = headers_of(header), []
     for url in urls:
@@ -50,7 +50,7 @@ def command(context: click.Context, /, urls: tuple[str, ...], header: tuple[str,
         if json:
             print_json({"ok": True, **findings.as_dict()})
         else:
-            print_line("\n".join(_lines(findings)))
+            print_line("\n".join(map(plain, _lines(findings))))
     context.exit(codes[0] if codes else 0)
 
 
@@ -68,7 +68,7 @@ def _rows(findings: Findings) -> Iterator[tuple[str, str]]:
     if resource.final_url != resource.url:
         yield "leads to", resource.final_url
     size = resource.size
-    yield "size", "not told" if size is None else f"{size_text(size)} ({size:,} bytes)"
+    yield "size", "not told" if size is None else f"{size_text(size)} ({size:,} byte{'s' if size != 1 else ''})"
     if resource.media_type:
         yield "type", resource.media_type
     if resource.encoding is not None:

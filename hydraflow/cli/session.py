@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -9,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -16,7 +18,7 @@ import click
 
 from hydraflow.cli.output import STDERR, redacted
 from hydraflow.cli.texts import COMMANDS
-from hydraflow.errors import HydraError, ReaderGoneError
+from hydraflow.errors import HydraError, ReaderGoneError, StorageError
 
 if TYPE_CHECKING:
     from hydraflow.cli.tasks import Task
@@ -98,6 +100,7 @@ class _Session:
 
     def _leave(self, code: int) -> NoReturn:
         """Flush the checkpoints, say how to go on, end: not by way of threads that may be stuck in a system call."""
+        from hydraflow.cli.endings import cut_short
         from hydraflow.progress import say
 
         limit = threading.Timer(_LEAVE, os._exit, (code,))
@@ -109,6 +112,8 @@ class _Session:
             flushed = self._end(self.task)
             if not self._code and not self._thread.is_alive():
                 os._exit(0)  # all was done when the signal came
+            with suppress(HydraError):  # nobody reads standard output any more
+                cut_short(self.task, code)
             say(self.task.farewell(flushed=flushed))
         os._exit(code)
 
@@ -131,13 +136,18 @@ def _attempt(arguments: Sequence[str] | None, session: _Session) -> int:
         return end.exit_code
     except click.ClickException as error:
         said = " ".join(error.format_message().split())
-        say(f"error: {redacted(said)} Try '{name} --help'.")
+        say(f"error: {redacted(said).rstrip('.')}. Try '{name} --help'.")
         return error.exit_code
     except HydraError as error:
         say(error_line(error, ""))
         return error.exit_code
-    except BrokenPipeError:
-        return ReaderGoneError.exit_code
+    except (OSError, SystemExit) as error:  # the help could not be written: click ends the process at a closed pipe
+        if isinstance(error, SystemExit) or error.errno == errno.EPIPE:
+            return ReaderGoneError.exit_code
+        if error.filename is not None:
+            raise
+        say(f"error: cannot write to standard output: {error.strerror}")
+        return StorageError.exit_code
 
 
 def _chosen(arguments: Sequence[str]) -> tuple[str, click.Command, list[str]]:

@@ -85,10 +85,10 @@ def _remove(found: list[Leftover]) -> list[int]:
 
 
 def _show(found: list[Leftover], *, removed: bool) -> None:
-    from hydraflow.progress import size_text
+    from hydraflow.progress import plain, size_text
 
-    for each in found:
-        print_line("  ".join(filter(None, (_plain(str(each.path)), *_words(each)))))
+    for each in found:  # from a disk that others write to
+        print_line(plain("  ".join(filter(None, (str(each.path), *_words(each))))))
     space = size_text(sum(each.on_disk for each in found))
     count = f"{len(found):,} unfinished file{'s' if len(found) != 1 else ''}"
     print_line(f"{count}, {space} {'removed' if removed else 'on disk'}")
@@ -102,12 +102,7 @@ def _words(leftover: Leftover) -> Iterator[str]:
         yield f"{size_text(leftover.done)}{of}"
     yield leftover.note
     yield f"{leftover.owner} is at work" if leftover.owner else f"untouched for {_time(leftover.age)}"
-    yield _plain(leftover.url or "")
-
-
-def _plain(text: str) -> str:
-    """From a disk that others write to, to a terminal."""
-    return "".join(char if char.isprintable() else "�" for char in text)
+    yield leftover.url or ""
 
 
 def _time(seconds: float) -> str:

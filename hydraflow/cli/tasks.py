@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from threading import Event
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from hydraflow.cli.options import SETTINGS, Options, byte_range, caller_digest, check, headers_of
+from hydraflow.cli.options import SETTINGS, Options, byte_range, caller_digest, check, check_words, headers_of
 from hydraflow.cli.output import STDOUT, as_json, is_terminal, print_json
 from hydraflow.errors import ConfigurationError, HydraError
 from hydraflow.models import FetchResult, Progress
@@ -53,6 +54,7 @@ def perform(options: Options, host: Host) -> int:
     """Carry out a command line; its exit code."""
     from hydraflow.settings import load
 
+    check_words(options.urls)
     options, lock = _listed(options)
     check(options)
     options = options.with_mirrors()
@@ -85,21 +87,31 @@ def _carried_out(task: Task, host: Host) -> int:
 
 def _listed(options: Options) -> tuple[Options, Lock | None]:
     """With what a manifest lists, and as a lock has it."""
-    if options.input is None and options.locked is None:
+    if not options.input and options.locked is None:
         return options, None
     from hydraflow import locking
     from hydraflow.cli import lists
     from hydraflow.progress import say
 
     entries = [lists.entry_of(url) for url in options.urls]
-    if options.input is not None:
-        entries += lists.read(options.input, (lambda _: None) if options.quiet else say)
+    for source in options.input:
+        entries += lists.read(source, (lambda _: None) if options.quiet else say)
+        if options.failed is not None:
+            lists.check_place(options.failed, source)
     lock = None if options.locked is None else locking.read(options.locked)
     if lock is not None:
         entries = lists.of_lock(lock, entries)
     if options.streaming:
         return replace(options, urls=tuple(entry.target for entry in entries)), lock
     return replace(options, urls=(), entries=tuple(entries)), lock
+
+
+class _Told(NamedTuple):
+    """What became of a file, what it is called, and how that is shown to people."""
+
+    outcome: FetchResult | HydraError
+    name: str
+    shown: FetchResult | HydraError
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +124,11 @@ class Task:
     settings: Settings
     reporter: Reporter
     lock: Lock | None = None
-    told: dict[HydraError, HydraError] = field(default_factory=dict)
+    told: dict[int, _Told] = field(default_factory=dict)  # by the identity of the outcome, which is kept with it
     ended: list[tuple[str, FetchResult | HydraError]] = field(default_factory=list)
     begun: datetime = field(default_factory=lambda: datetime.now().astimezone())
     history: list[History] = field(default_factory=list)  # one, for a report, or none
+    over: Event = field(default_factory=Event)  # every file's end is known
 
     def fetch(self) -> int:
         """All URLs into files, all tried; the first failure's code, or that of a partial success of a manifest."""
@@ -139,11 +152,12 @@ class Task:
         except BaseExceptionGroup as group:
             # What `_tell` raised, if nobody reads standard output any more.
             raise group.exceptions[0] from None
-        outcomes = [self._meant(outcome) for outcome in found]
-        self.ended[:] = zip(self.names, outcomes, strict=True)  # in the order in which they were asked for
+        self.ended[:] = [self.told[id(outcome)][1:] for outcome in found]  # in the order of the request
+        outcomes = [outcome for _, outcome in self.ended]
+        self.over.set()
         self.reporter.report(self.ended)
         if self.options.failed is not None:
-            self._list_failed(self.options.failed, outcomes)
+            self.list_failed(self.options.failed, outcomes)
         codes = [outcome.exit_code for outcome in outcomes if isinstance(outcome, HydraError)]
         if self.options.entries and 0 < len(codes) < len(outcomes):
             return PARTIAL
@@ -159,11 +173,12 @@ class Task:
             for item in self.options.items
         ]
 
-    def _list_failed(self, path: Path, outcomes: list[FetchResult | HydraError]) -> None:
+    def list_failed(self, path: Path, outcomes: Sequence[FetchResult | HydraError], what: str = "what failed") -> None:
+        """For the next run, as its `--input`."""
         from hydraflow.cli import lists
 
         if lists.write_failed(path, self.options.items, outcomes):
-            self.reporter.note(f"what failed is listed in {path}: to try it again, --input {path}")
+            self.reporter.note(f"{what} is listed in {path}: to try it again, --input {path}")
 
     def stream(self) -> int:
         """Several URLs one after another; the first failure ends it, since the rest would be misplaced."""
@@ -218,9 +233,11 @@ class Task:
         try:
             done = work()
         except HydraError as error:
-            if error not in self.told:
+            if id(error) not in self.told:
                 raise self._meant(error) from None
-            return self.told[error].exit_code
+            shown = self.told[id(error)].shown
+            assert isinstance(shown, HydraError)
+            return shown.exit_code
         return done if isinstance(done, int) else 0
 
     def _meant(self, outcome: Any) -> Any:
@@ -252,8 +269,8 @@ class Task:
     def _tell(self, name: str, outcome: FetchResult | HydraError) -> None:
         shown = self._meant(outcome)
         self.ended.append((name, shown))
+        self.told[id(outcome)] = _Told(outcome, name, shown)
         if isinstance(outcome, HydraError):
-            self.told[outcome] = shown
             self.reporter.failed(shown, name)
         else:
             self.reporter.finished(outcome, name)

@@ -36,7 +36,7 @@ COMMANDS = {
 EXAMPLES = {
     "Fetch": """\
 hydraflow https://example.org/genome.fa.gz -o data
-hydraflow 'https://example.org/reads.fq.gz#md5=9e107d9d372bb6826bd81d3542a419d6'
+hydraflow 'https://example.org/x.bam#md5=9e107d9d372bb6826bd81d3542a419d6'
 """,
     "Many files": """\
 hydraflow --input samples.tsv -o data --failed failed.jsonl
@@ -62,7 +62,6 @@ hydraflow doctor
 }
 
 EXIT_CODES = """
-\b
 Exit codes: 0 done and verified, 2 usage, 3 refused by the server, 4 network, 5 integrity,
 6 storage, 7 remote file changed, 8 destination busy, 9 of a manifest some files are done and others failed,
 130/143 interrupted, 141 reader gone. Of several URLs that failed, the first one's; all are tried.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hydraflow.cli.options import headers_of
+from hydraflow.cli.output import print_json
 from hydraflow.cli.texts import CONTEXT, Command
 from hydraflow.errors import ConfigurationError
 
@@ -24,7 +24,7 @@ __all__ = ["command"]
 _EXAMPLES = """
 hydraflow verify data/x.bam --from https://example.org/x.bam
 hydraflow verify data/ --from SHA256SUMS
-hydraflow verify data/x.bam --digest sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+hydraflow verify data/x.bam --digest md5:9e107d9d372bb6826bd81d3542a419d6
 """
 
 
@@ -57,8 +57,8 @@ def command(
     Exit codes: 0 all verified by a digest, 5 not, 6 a file is missing.
     """
     checks = _checks(path, source, digest, headers_of(header))
-    for check in checks if as_json else ():
-        sys.stdout.write(f"{json.dumps(check.as_dict())}\n")
+    if as_json:
+        print_json(*(check.as_dict() for check in checks))
     shown = [check for check in checks if check.error is not None] if quiet else checks
     if shown and not (as_json and quiet):
         _show(shown)
@@ -89,7 +89,9 @@ def _checks(path: Path, source: str | None, digest: str | None, headers: dict[st
 
 
 def _row(check: Check) -> tuple[str, str, str]:
-    name = "".join(char if char.isprintable() else "�" for char in os.fspath(check.path))
+    from hydraflow.progress import plain
+
+    name = plain(os.fspath(check.path))
     if check.error is not None:
         return name, "NOT VERIFIED", f"{check.error}"
     assert check.claim is not None

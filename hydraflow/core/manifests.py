@@ -3,8 +3,8 @@
 - plain lines: a URL on each, `#sha256=HEX&size=N` behind it if known; `#` begins a comment line;
 - aria2's input files: several URLs of one file on a line, between tabs; below it, indented, `out=`, `dir=`,
   `checksum=`, `header=`;
-- tables with a head, of tabs or commas: `url`, `digest` (or `md5`, `sha256`, …), `size`, `name`, `mirrors`; and those
-  that the European Nucleotide Archive makes (`fastq_ftp`, `fastq_md5`, `fastq_bytes`, …);
+- tables with a head, of tabs, commas or semicolons: `url`, `digest` (or `md5`, `sha256`, …), `size`, `name`, `mirrors`;
+  and those that the European Nucleotide Archive makes (`fastq_ftp`, `fastq_md5`, `fastq_bytes`, …);
 - JSON: a list, an object with a list `files`, or an object on each line, of the same names, as `--json` prints it;
 - Metalink, of version 3 and 4 (RFC 5854).
 
@@ -15,6 +15,7 @@ and not understood must not go unnoticed.
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import re
@@ -115,7 +116,9 @@ def parse(data: bytes) -> Manifest:
     try:
         lines = text.decode()
     except UnicodeDecodeError as error:
-        raise ConfigurationError(f"it is not a text in UTF-8: byte {error.start + 1} is wrong") from None
+        raise ConfigurationError(
+            f"it is not a text in UTF-8: byte {error.start + 1} is wrong", hint="Save it as UTF-8."
+        ) from None
     if start in (b"{", b"["):
         return _of_rows(_json(lines))
     head = next((line for line in lines.splitlines() if line.strip() and not line.startswith("#")), "")
@@ -159,19 +162,29 @@ def _meant(row: Mapping[str, Any]) -> tuple[dict[str, list[Any]], list[str]]:
     values: dict[str, list[Any]] = {}
     strange = []
     for name, value in row.items():
-        plain = re.sub(r"[-_ .]", "", name.strip().lower())
-        algorithm = _ALGORITHM.fullmatch(plain)
-        if algorithm is not None:
-            if value not in (None, ""):
-                values.setdefault("digest", []).append(f"{algorithm[1]}:{value}")
-        elif plain in _MEANING:
-            if value not in (None, ""):
-                values.setdefault(_MEANING[plain], []).append(value)
-        elif plain == "headers" and isinstance(value, dict):
+        meaning, algorithm = _meaning(name)
+        if meaning == "headers" and isinstance(value, dict):
             values["headers"] = [value]
-        elif plain not in _KNOWN:
+        elif meaning in (_UNKNOWN, "headers"):
             strange.append(name)
+        elif meaning and value not in (None, ""):
+            values.setdefault(meaning, []).append(f"{algorithm}:{value}" if algorithm else value)
     return values, strange
+
+
+_UNKNOWN = "?"
+
+
+@functools.lru_cache(maxsize=256)
+def _meaning(name: str) -> tuple[str, str]:
+    """What a heading means, and the algorithm if it is one; empty for what is no news."""
+    plain = re.sub(r"[-_ .]", "", name.strip().lower())
+    algorithm = _ALGORITHM.fullmatch(plain)
+    if algorithm is not None:
+        return "digest", algorithm[1]
+    if plain == "headers":
+        return plain, ""
+    return "" if plain in _KNOWN else _MEANING.get(plain, _UNKNOWN), ""
 
 
 def _entry(values: Mapping[str, list[Any]]) -> Entry:
@@ -186,7 +199,7 @@ def _entry(values: Mapping[str, list[Any]]) -> Entry:
         _digest([*values.get("digest", ()), *([str(target.digest)] if target.digest else [])]),
         _size([*values.get("size", ()), *([target.size] if target.size is not None else [])]),
         tuple(urls.parse(mirror).url for mirror in mirrors),
-        tuple(values.get("headers", [{}])[0].items()),
+        tuple((name, _text(value)) for name, value in values.get("headers", [{}])[0].items()),
     )
 
 
@@ -245,7 +258,7 @@ def _separator(head: str) -> str:
     """Between the cells of a table's head; empty if this is none."""
     if _URL.search(head):
         return ""
-    for separator in ("\t", ","):
+    for separator in ("\t", ",", ";"):
         cells = [cell.strip().strip('"').lower() for cell in head.split(separator)]
         if any(cell in _NAMES["url"] or _ENA.fullmatch(cell) for cell in cells):
             return separator
@@ -254,14 +267,14 @@ def _separator(head: str) -> str:
 
 def _table(text: str, separator: str) -> Iterator[_Row]:
     lines = (line if line.strip() and not line.startswith("#") else "" for line in io.StringIO(text, newline=None))
-    reader = csv.reader(lines, delimiter=separator, strict=True)
+    reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
     head: list[str] = []
     try:
         for cells in reader:
             if not any(cell.strip() for cell in cells):
                 continue
             if not head:
-                head = [cell.strip() for cell in cells]
+                head = _head(cells, reader.line_num)
                 continue
             place = f"line {reader.line_num}"
             if len(cells) > len(head):
@@ -271,6 +284,18 @@ def _table(text: str, separator: str) -> Iterator[_Row]:
         raise ConfigurationError(f"line {reader.line_num}: {error}") from None
 
 
+def _head(cells: list[str], line: int) -> list[str]:
+    """The headings; of two that are one and mean something, one column would go unnoticed."""
+    head = [cell.strip() for cell in cells]
+    seen = set()
+    for name in head:
+        plain = name.lower()
+        if plain in seen and _meaning(name)[0] not in ("", _UNKNOWN):
+            raise ConfigurationError(f"line {line}: the heading {name!r} stands there twice")
+        seen.add(plain)
+    return head
+
+
 def _archived(row: Mapping[str, Any], kind: str) -> Iterator[Entry]:
     """The files of a run, as the European Nucleotide Archive lists them: several in one cell, between semicolons."""
 
@@ -278,6 +303,9 @@ def _archived(row: Mapping[str, Any], kind: str) -> Iterator[Entry]:
         return [cell.strip() for cell in str(row.get(f"{kind}_{name}") or "").split(";")]
 
     found = next(filter(any, map(cells, ("https", "http", "ftp"))), [])
+    for name in ("md5", "bytes"):
+        if any(told := cells(name)) and len(told) != len(found):
+            raise ConfigurationError(f"{len(found)} files, and the {name} of {len(told)}")
     for at, place in enumerate(found):
         if place:
             url = place if _URL.match(place) else f"https://{place}"
@@ -297,8 +325,9 @@ def _json(text: str) -> Iterator[_Row]:
         except json.JSONDecodeError as error:
             if error.msg != "Extra data":
                 raise
-            whole = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except (json.JSONDecodeError, RecursionError) as error:
+            # Not by splitlines: texts of JSON may have what others take for the end of a line.
+            whole = [json.loads(line) for line in re.split(r"[\r\n]+", text) if line.strip()]
+    except (ValueError, RecursionError) as error:  # ValueError: a number with thousands of digits, too
         raise ConfigurationError(f"it is not JSON: {error}") from None
     if isinstance(whole, dict):
         whole = whole["files"] if isinstance(whole.get("files"), list) else [whole]
@@ -351,7 +380,8 @@ def _with_option(entry: Entry, directory: str, line: str) -> tuple[Entry, str]:
     """What an indented line says; what only aria2 can do is passed over, as it does with options that it lacks."""
     option, _, value = (part.strip() for part in line.partition("="))
     if option == "dir":
-        return entry, re.sub(r"^\./|/$", "", value).removeprefix(".")
+        directory = value.removeprefix("./").rstrip("/")
+        return entry, _name([directory]) if directory not in ("", ".") else ""
     if option == "out":
         return replace(entry, name=_name([value])), directory
     if option == "checksum":

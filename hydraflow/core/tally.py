@@ -15,6 +15,8 @@ __all__ = ["Meter", "Running", "Tally"]
 
 #: Seconds that a rate is taken over, and between two points of it.
 _WINDOW, _STEP = 6.0, 0.25
+#: Files that have to have ended before others are judged by them.
+_ENOUGH = 20
 
 
 class Meter:
@@ -72,7 +74,7 @@ class Tally:
         self.finished = self.failed = 0
         self.received = 0
         self._ended = 0
-        self._meter = Meter()
+        self._meter, self._pace = Meter(), Meter()
 
     def update(self, progress: Progress, now: float) -> None:
         """News of a file."""
@@ -97,6 +99,7 @@ class Tally:
         self._ended += result.size
         self.received += max(0, result.bytes_from_network - (one.received if one is not None else 0))
         self._meter.add(self.received, now)
+        self._pace.add(self.ended, now)
 
     def fail(self, name: str, error: HydraError, now: float) -> None:
         """A file cannot be had."""
@@ -104,6 +107,7 @@ class Tally:
         self.running.pop(name, None)
         self.failed += 1
         self._meter.add(self.received, now)
+        self._pace.add(self.ended, now)
 
     @property
     def ended(self) -> int:
@@ -133,7 +137,9 @@ class Tally:
         return self._meter.rate(self.received, now)
 
     def left(self, now: float) -> float | None:
-        """Seconds, if it goes on like this; None while nobody can tell."""
+        """Seconds, if it goes on like this: by bytes, or by files if those are many; None while nobody can tell."""
+        if self.known_size is None and self.ended >= _ENOUGH:
+            return _left(self.ended, self.files, self._pace.rate(self.ended, now))
         return _left(self.done, self.known_size, self.rate(now))
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hydraflow import cli
+from hydraflow.cli import session
 from hydraflow.cli.session import SIGNALS
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def hydraflow_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytes
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
 
     def run(*arguments: str) -> Ran:
-        code = cli.run(arguments)
+        code = session.run(arguments)
         captured = capfd.readouterr()
         return Ran(code, captured.out.encode(), captured.err)
 

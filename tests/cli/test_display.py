@@ -18,6 +18,7 @@ from hydraflow.core.tally import Tally
 from hydraflow.display import Live, Style, frame, table, width_of
 from hydraflow.errors import DigestMismatchError, NotFoundError
 from hydraflow.models import Bound, Phase, Progress
+from hydraflow.progress import UnfinishedError
 from tests.cli.test_progress import CLAIMED, NO_DIGEST, RESULT
 
 BARE = Style(colour=False)
@@ -38,7 +39,7 @@ def tally(files: int, running: int = 0, *, size: int | None = None, seconds: flo
 
 def test_one_file():
     [line] = frame(tally(1, 1), 4.0, 100, 24, BARE)
-    assert re.fullmatch(r"sample000\.bam ━{7}─{28}    2\.0/10\.0 MB 500\.0 kB/s    0:16 3 connections", line)
+    assert re.fullmatch(r"sample000\.bam ━{6}╸?─{26,27}    2\.0/10\.0 MB 500\.0 kB/s    0:16 3 connections", line)
 
 
 def test_the_limit_is_told_where_there_is_room():
@@ -106,7 +107,7 @@ def test_no_line_is_too_long(columns, rows, names, phase, size, signs):
             made.update(Progress("https://h/x", name, phase, int(at * 5000), size, connections=3, message=name), at)
     lines = frame(made, 1.0, columns, rows, Style(colour=False, signs=signs))
     assert len(lines) < max(rows, 5)
-    assert all(width_of(line) < columns for line in lines)
+    assert all(width_of(line) <= columns - 3 for line in lines), "^C behind it must not break it"
     assert all(line.isprintable() for line in lines)
     assert signs or all(line.isascii() for line in lines)
 
@@ -146,6 +147,47 @@ def test_the_table_at_the_end():
         "gone                                failed: not found",
         "wrong                               failed: wrong digest",
     ]
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (21, "SRR6234500_1.fastq.gz"),
+        (20, "SRR6234500_1.fastq.…"),
+        (13, "SRR6234500_1…"),
+        (12, "SRR6…34500_1"),
+        (8, "SRR…00_1"),
+        (1, "…"),
+    ],
+)
+def test_of_many_that_differ_in_the_middle_it_is_seen_which(width, shown):
+    assert display._fitted_name("SRR6234500_1.fastq.gz", width, BARE) == shown
+
+
+@pytest.mark.parametrize("name", [".hidden", "no-suffix-at-all-but-long", "漢字漢字漢字.fa.gz"])
+def test_names_without_a_suffix(name):
+    assert all(width_of(display._fitted_name(name, width, BARE)) == width for width in range(1, 40))
+
+
+def test_the_number_of_files_fits():
+    made = tally(1000, 2)
+    assert frame(made, 4.0, 80, 24, BARE)[-1].startswith("0 of 1,000 files ")
+    assert frame(made, 4.0, 44, 24, BARE)[-1].startswith("0 of 1,000 ")
+    assert frame(made, 4.0, 26, 24, BARE)[-1].startswith("0/1000 ")
+
+
+def test_the_table_in_a_narrow_terminal():
+    failed = DigestMismatchError("md5", algorithm="md5", expected="0", actual="1", source="me")
+    rows = [("SRR6234500_1.fastq.gz", NO_DIGEST), ("SRR6234500_2.fastq.gz", RESULT), ("SRR6234501_1.fastq.gz", failed)]
+    rows.append(("SRR6234501_2.fastq.gz", UnfinishedError("not begun")))
+    assert table(rows, 46, BARE) == [
+        "file                     size  verified by",
+        "SRR6234500_1.fastq…  209.7 MB  size only",
+        "SRR6234500_2.fastq…  209.7 MB  md5 (Content-M…",
+        "SRR6234501_1.fastq…            wrong digest",
+        "SRR6234501_2.fastq…            not begun",
+    ]
+    assert all(width_of(line) <= 30 for line in table(rows, 30, BARE))
 
 
 def test_a_long_name_leaves_room():

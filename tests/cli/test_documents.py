@@ -115,6 +115,15 @@ def test_the_help_tells_every_setting(hydraflow):
         assert f"HYDRAFLOW_{field.name.upper()} {field.metadata['meaning']}" in told
 
 
+@pytest.mark.parametrize("name", [[], *([name] for name in texts.COMMANDS)], ids=lambda name: " ".join(name) or "main")
+def test_the_help_fits_a_terminal(hydraflow_here, monkeypatch, name):
+    """80 columns, examples included, which no terminal should break; and each command has some."""
+    monkeypatch.setenv("COLUMNS", "80")
+    told = hydraflow_here(*name, "--help").stdout.decode()
+    assert [line for line in told.splitlines() if len(line) > 80] == []
+    assert re.search(r"\bExamples:\n(?: .*\n)*    hydraflow |\bExamples:\n    eval ", told)
+
+
 # ── architecture and format ──────────────────────────────────────────────────────────────────────────────────────────
 
 

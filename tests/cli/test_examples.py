@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import sys
+from pathlib import Path
 
 import pytest
 
 from lab.nginx import Nginx
-from tests.cli.conftest import ROOT
+from tests.cli.conftest import ENVIRONMENT, ROOT
+from tests.cli.newcomer import Newcomer, first_steps, public
 
 DOCS = ROOT / "docs"
 FOX = b"The quick brown fox jumps over the lazy dog"
@@ -54,6 +58,17 @@ def test_commands_of_a_page(hydraflow, site, page):
     script = "set -euo pipefail\n" + "\n".join(scripts)
     ran = hydraflow.shell(script.replace("https://example.org", site.url))
     assert ran.code == 0, ran.stderr
+
+
+def test_first_steps(hydraflow, samples, tmp_path):
+    """From README to a verified file, a resumed one and a stream; `make newcomer` begins with the installation."""
+    install, use = first_steps()
+    assert [line.split()[0] for line in install] == ["git", "python3", "pip"]
+    commands = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    with public(tmp_path / "far", samples.read("genome.fa.gz") * 2) as server:
+        newcomer = Newcomer(hydraflow.directory, {**os.environ, **ENVIRONMENT, "PATH": commands}, server)
+        newcomer.use(use)
+        newcomer.check()
 
 
 def test_python_of_the_tutorial(site):

@@ -208,6 +208,33 @@ def test_usage(hydraflow_here, tmp_path, origin, data, arguments):
 
 
 @pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("prob", "Did you mean hydraflow probe?"),
+        ("samples.tsv", "To fetch what a file lists: --input samples.tsv."),
+        ("example.org/x.bam", "Write https://example.org/x.bam."),
+    ],
+)
+def test_what_was_meant(hydraflow_here, tmp_path, word, hint):
+    (tmp_path / "samples.tsv").touch()
+    ran = hydraflow_here(word, "https://example.org/x")
+    assert (ran.code, ran.error) == (2, f"error: this is not a URL: {word!r}. {hint}")
+
+
+@pytest.mark.parametrize("word", ["me:t0psecret@example.org/x", "example.org/x?key=t0psecret"])
+def test_what_may_be_a_secret_is_not_shown(hydraflow_here, word):
+    ran = hydraflow_here(word)
+    assert ran.code == 2
+    assert "t0psecret" not in ran.stderr
+
+
+def test_a_sentence_ends(hydraflow_here):
+    assert hydraflow_here("state").error == (
+        "error: Missing argument 'ls|rm'. Choose from: ls, rm. Try 'hydraflow state --help'."
+    )
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [("HYDRAFLOW_THREADS", "many"), ("HYDRAFLOW_MAX_WAIT", "-1"), ("HYDRAFLOW_BUFFER", "1")],
 )

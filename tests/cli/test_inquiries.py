@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -58,6 +59,14 @@ def test_probe_of_what_cannot_be_resumed(hydraflow, origin, data):
     assert told(hydraflow("probe", url))["fetched"].startswith("over one connection, since versions could be mixed")
     origin.when().ignore_range()
     assert told(hydraflow("probe", url))["fetched"] == "over one connection; a later run begins anew"
+
+
+def test_probe_shows_no_control_characters(hydraflow, origin, data):
+    """A header may have C1 control characters in it, by which some terminals are driven as by escape sequences."""
+    ran = hydraflow("probe", origin.add("/x.bin", data, headers={"Content-Encoding": "\x9b2J"}))
+    assert ran.code == 0
+    assert "encoding     \ufffd2" in ran.stdout.decode()
+    assert "\x9b" not in ran.stdout.decode()
 
 
 def test_probe_for_programs(hydraflow, origin, data):
@@ -215,6 +224,49 @@ def completed(words: str, directory: Path) -> set[str]:
 )
 def test_bash_completes(tmp_path, words, offered):
     assert completed(words, tmp_path) == offered
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="needs fish")
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [("hydraflow pr", "probe"), ("hydraflow lock --ch", "--check"), ("hydraflow --input sam", "samples.tsv")],
+)
+def test_fish_completes(tmp_path, words, offered):
+    (tmp_path / "samples.tsv").touch()
+    script = f"hydraflow completion fish | source; complete -C '{words}'"
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", script],
+        cwd=tmp_path,
+        env={"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
+    )
+    assert done.stdout.split()[0] == offered
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh")
+def test_zsh_completes(tmp_path):
+    """In a terminal of its own, as zsh completes nowhere else."""
+    answer = tmp_path / "answer"
+    script = f"""
+    zmodload zsh/zpty
+    zpty z zsh -f -i
+    zpty -w z 'PS1=; autoload -Uz compinit; compinit -u -d {tmp_path}/dump; eval "$(hydraflow completion zsh)"'
+    zpty -w z 'finish() {{ print -r -- $BUFFER > {answer}; exit }}; zle -N finish; bindkey "^X" finish'
+    zpty -w -n z $'hydraflow pr\t\x18'
+    for _ in {{1..150}}; do [[ -s {answer} ]] && break; zpty -r -t z waste; sleep 0.1; done
+    """
+    subprocess.run(
+        ["zsh", "-f", "-c", script],
+        cwd=tmp_path,
+        env={"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "TERM": "xterm", "LANG": "C.UTF-8"},
+        capture_output=True,
+        check=True,
+        timeout=30,
+    )
+    assert answer.read_text() == "hydraflow probe \n"
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
 import re
 import signal
 import time
@@ -68,7 +71,7 @@ def test_several_files(hydraflow, origin, slow, data, wait_for):
     wait_for(lambda: origin.bytes_served("/y.bin") > 100_000 and "download/small.bin" in hydraflow.left())
     ran = interrupt(hydraflow, process)
     assert ran.code == 130
-    assert re.match(r"interrupted, 2 files unfinished at \d", ran.lines[-1])
+    assert re.match(r"interrupted, 2 files begun \(\d", ran.lines[-1])
 
 
 @pytest.mark.parametrize("arguments", [["--quiet"], ["-nu", "--json"]])
@@ -76,9 +79,100 @@ def test_in_every_mode(hydraflow, origin, slow, wait_for, arguments):
     process = hydraflow.start(slow, *arguments)
     wait_for(lambda: origin.bytes_served() > 0)
     ran = interrupt(hydraflow, process, signal.SIGTERM)
-    assert (ran.code, ran.stdout) == (143, b"")
+    assert ran.code == 143
+    told = [(line["name"], line["error"], line["exit_code"]) for line in map(json.loads, ran.stdout.splitlines())]
+    assert told == ([("x.bin", "UnfinishedError", 143)] if "--json" in arguments else [])
     assert ran.stderr.count("\n") == 1
     assert ran.lines[0].startswith("interrupted")
+
+
+# ── many files ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def half_done(hydraflow, origin, slow, wait_for):
+    """Starts a run of which one file is there, one fails, and the others take long."""
+    urls = [origin.add("/a.bin", b"a"), f"{origin.url}/missing.bin", slow]
+    urls += [origin.add(f"/{number}.bin", b"y" * 5_000_000) for number in range(5)]
+    (hydraflow.directory / "m").write_text("\n".join(urls))
+
+    def start(*arguments, **options):
+        process = hydraflow.start("--input", "m", "-o", "d", *arguments, **options)
+        wait_for(lambda: (hydraflow.directory / "d/a.bin").exists() and origin.bytes_served("/x.bin") > 100_000)
+        time.sleep(0.3)  # what is there is told of, and so is what failed
+        return process
+
+    return start
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_rest_of_many_can_be_had(hydraflow, origin, half_done, number):
+    """All that the end of a run writes is written by a signal, too, and in its second."""
+    process = half_done("--failed", "rest", "--json", "--report", "out.html")
+    ran = interrupt(hydraflow, process, number)
+    assert ran.code == CODES[number]
+    told = {line["name"]: line for line in map(json.loads, ran.stdout.splitlines())}
+    assert len(told) == len(ran.stdout.splitlines()) == 8
+    codes = {name: line["exit_code"] for name, line in told.items()}
+    assert (codes.pop("a.bin"), codes.pop("missing.bin")) == (0, 3)
+    assert set(codes.values()) == {CODES[number]}
+    assert re.fullmatch(r"unfinished at \d.* of 12\.6 MB \(\d+ %\)", told["x.bin"]["message"])
+    totals = r"8 files: 1 done \(1 B in \d\.\d s\), 1 without a digest, 1 failed \(1 not found\), 6 unfinished"
+    assert [line for line in ran.lines if re.fullmatch(totals, line)]
+    assert "what is not done is listed in rest: to try it again, --input rest" in ran.lines
+    assert re.match(r"interrupted, 6 files begun \(.*\), 1 done; run the same command again to go on", ran.lines[-1])
+    assert "1 of 8 files failed, 6 unfinished" in (hydraflow.directory / "out.html").read_text()
+    listed = [json.loads(line)["url"] for line in (hydraflow.directory / "rest").read_text().splitlines()]
+    assert [url.rpartition("/")[2] for url in listed] == ["missing.bin", "x.bin", *(f"{n}.bin" for n in range(5))]
+
+    origin.rules.clear()
+    origin.add("/missing.bin", b"m")
+    again = hydraflow("--input", "rest", "-o", "d", "--failed", "rest", "--json")
+    assert again.code == 0
+    kept = {line["name"]: line["bytes_from_checkpoint"] for line in map(json.loads, again.stdout.splitlines())}
+    assert kept["x.bin"] > 0
+    assert not (hydraflow.directory / "rest").exists()
+    assert len(list((hydraflow.directory / "d").iterdir())) == 8
+
+
+def test_lists_that_cannot_be_written_are_said(hydraflow, half_done):
+    ran = interrupt(hydraflow, half_done("--failed", "no/rest", "--report", "no/out.html"))
+    assert ran.code == 130
+    assert [line for line in ran.lines if line.startswith("error: cannot write no/")] == [
+        "error: cannot write no/rest: No such file or directory",
+        "error: cannot write no/out.html: No such file or directory",
+    ]
+    assert ran.lines[-1].startswith("interrupted, 6 files begun")
+
+
+def test_a_full_pipe_does_not_keep_the_list_from_the_disk(hydraflow, half_done):
+    """Nobody reads what `--json` says: the command ends in its second all the same, and the list is there."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    process = half_done("--failed", "rest", "--json", stdout=writer)
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"\n")
+    os.set_blocking(writer, True)
+    ran = interrupt(hydraflow, process)
+    os.close(reader)
+    os.close(writer)
+    assert ran.code == 130
+    assert len((hydraflow.directory / "rest").read_text().splitlines()) == 7
+
+
+def test_urls_that_look_alike(hydraflow, origin, wait_for):
+    """Which of two that differ in a secret has ended cannot be told: both are listed, and neither is lost."""
+    origin.add("/x.bin", b"z" * 100_000)
+    origin.when(request=2).slow(1000)
+    lines = [{"url": f"{origin.url}/x.bin?X-Amz-Signature={each}", "name": f"{each}.bin"} for each in "ab"]
+    (hydraflow.directory / "m").write_text(json.dumps(lines))
+    process = hydraflow.start("--input", "m", "-o", "d", "--failed", "rest")
+    wait_for(lambda: any((hydraflow.directory / "d").glob("?.bin")) and len(origin.ledger) > 1)
+    time.sleep(0.2)
+    assert interrupt(hydraflow, process).code == 130
+    assert len((hydraflow.directory / "rest").read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize("wait", ["for the head", "for a byte", "after a failure"])

@@ -83,6 +83,23 @@ def test_what_failed_is_for_its_owner_only_and_goes_when_all_is_well(hydraflow, 
     assert hydraflow.left() == ["download", "download/missing.bin", "download/x.bin"]
 
 
+def test_a_manifest_of_one_s_own_is_not_overwritten(hydraflow, origin, data):
+    text = f"url\n{origin.add('/x.bin', data)}\n{origin.url}/missing.bin\n"
+    (hydraflow.directory / "m").write_text(text)
+    ran = hydraflow("--input", "m", "--failed", "./m")
+    assert ran.code == 2
+    assert ran.error.startswith("error: --failed would take the place of the manifest m")
+    assert (hydraflow.directory / "m").read_text() == text
+    assert not origin.ledger
+
+
+def test_several_lists(hydraflow, origin, data):
+    for name in "ab":
+        (hydraflow.directory / name).write_text(origin.add(f"/{name}.bin", data))
+    assert hydraflow("-i", "a", "-i", "b", "-o", "d").code == 0
+    assert hydraflow.left() == ["a", "b", "d", "d/a.bin", "d/b.bin"]
+
+
 def test_all_failed(hydraflow, origin):
     (hydraflow.directory / "m").write_text(f"{origin.url}/a\n{origin.url}/b\n")
     assert hydraflow("--input", "m").code == 3
@@ -102,6 +119,33 @@ def test_a_name_that_says_nothing_is_kept_if_it_was_given(hydraflow, origin, dat
     (hydraflow.directory / "m").write_text(json.dumps([row, f"{origin.add('/z.bin', data)}"]))
     assert hydraflow("--input", "m", "-o", "d").code == 0
     assert hydraflow.left() == ["d", "d/data", "d/z.bin", "m"]
+
+
+def test_names_that_the_server_tells(hydraflow, origin, data):
+    """Every line is about one file, under the name that it got; what was printed can be fetched again by it."""
+    for number in range(3):
+        headers = {"Content-Disposition": f'attachment; filename="{number}.bin"'}
+        origin.add(f"/{number}/content", data[: 1000 * number], headers=headers)
+    urls = [f"{origin.url}/{number}/content" for number in range(3)]
+    (hydraflow.directory / "m").write_text("\n".join(urls))
+    ran = hydraflow("--input", "m", "-o", "d", "--json")
+    assert ran.code == 0
+    lines = {line["name"]: line for line in map(json.loads, ran.stdout.splitlines())}
+    assert {name: line["url"] for name, line in lines.items()} == {f"{n}.bin": urls[n] for n in range(3)}
+    assert sorted(line.partition(":")[0] for line in ran.lines[:3]) == [f"{n}.bin" for n in range(3)]
+    (hydraflow.directory / "again").write_bytes(ran.stdout)
+    assert hydraflow("--input", "again", "-o", "e").code == 0
+    assert sorted(path.name for path in (hydraflow.directory / "e").iterdir()) == ["0.bin", "1.bin", "2.bin"]
+
+
+def test_a_failure_has_the_url_that_it_is_about(hydraflow, origin, data):
+    (hydraflow.directory / "d").mkdir()
+    for name in ("x.bin", "y.bin"):
+        (hydraflow.directory / "d" / name).write_bytes(b"mine")
+    urls = [origin.add(f"/{name}.bin", data) for name in "xy"]
+    ran = hydraflow(*urls, "-o", "d", "--json")
+    assert ran.code == 6
+    assert sorted(json.loads(line)["url"] for line in ran.stdout.splitlines()) == urls
 
 
 def test_a_list_can_be_streamed(hydraflow, origin):
@@ -128,6 +172,13 @@ def test_refused_before_anything_is_asked_for(hydraflow_here, tmp_path, text, ar
     ran = hydraflow_here("--input", "m", *arguments)
     assert ran.code == 2
     assert message in ran.error
+
+
+def test_headings_are_no_escape_sequences(hydraflow, origin, data):
+    (hydraflow.directory / "m").write_text(f"url\t\x1b[2Jsample\n{origin.add('/x.bin', data)}\ts1\n")
+    ran = hydraflow("--input", "m")
+    assert ran.code == 0
+    assert ran.lines[0] == "m: passed over, since it means nothing here: \ufffd[2Jsample"
 
 
 def test_a_list_that_is_not_there(hydraflow_here):

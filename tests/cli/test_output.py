@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -152,6 +154,20 @@ def test_json_that_nobody_reads(hydraflow, origin, data):
     ran = hydraflow.shell(f'hydraflow {" ".join(urls)} -t 1 -q --json | head -c 1; echo " ${{PIPESTATUS[0]}}"')
     assert ran.stdout in (b"{ 141\n", b"{ 0\n"), "0 if all were done before head was"
     assert "Broken" not in ran.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["doctor"], ["verify", "x", "--from", "S", "--json"]])
+def test_an_answer_that_cannot_be_written(hydraflow, arguments):
+    """No traceback: one line on a full disk, none if the reader has gone."""
+    (hydraflow.directory / "x").write_bytes(b"x")
+    (hydraflow.directory / "S").write_text(f"{hashlib.sha256(b'x').hexdigest()}  x\n")
+    with Path("/dev/full").open("wb") as full:
+        ran = hydraflow(*arguments, stdout=full)
+    assert (ran.code, ran.lines) == (6, ["error: cannot write to standard output: No space left on device"])
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert hydraflow(*arguments, stdout=writer).code == 141
+    os.close(writer)
 
 
 def test_json_into_a_pipe_that_is_closed(hydraflow, origin, data):

@@ -133,7 +133,7 @@ def test_standing():
     reporter.update(replace(MOVING, done=3_300_000))
     assert reporter.standing() == "x.bam at 3.3 MB of 10.0 MB (33 %)"
     reporter.update(replace(MOVING, name="y.bam", done=1_000_000, size=None))
-    assert reporter.standing() == "2 files unfinished at 4.3 MB"
+    assert reporter.standing() == "2 files begun (4.3 MB)"
     reporter.finished(RESULT, "x.bam")
     assert reporter.standing() == "y.bam at 1.0 MB, 1 done"
 

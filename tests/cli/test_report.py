@@ -11,6 +11,7 @@ import pytest
 from hydraflow import report
 from hydraflow.core.history import History
 from hydraflow.errors import NotFoundError
+from hydraflow.progress import UnfinishedError
 from tests.cli.test_progress import CLAIMED, NO_DIGEST, RESULT
 
 VOID = {"meta", "br", "line"}
@@ -77,6 +78,16 @@ def test_failures_come_first_with_what_to_do():
     told = "404 Not Found. Check the URL; the file may have moved."
     assert page.text.index(told) < page.text.index("verified 209.7 MB")
     assert page.all("a")[0]["href"].endswith("/troubleshooting.md#notfounderror")
+
+
+def test_what_a_signal_left_comes_behind_what_failed():
+    left = ("b", UnfinishedError("unfinished at 1 MB of 2 MB (50 %)"))
+    page = made(("a", RESULT), left, ("c", NotFoundError("404 Not Found", status=404)))
+    assert "1 of 3 files failed, 1 unfinished" in page.text
+    order = [page.text.index(words) for words in ("404 Not Found", "unfinished at 1 MB of 2 MB", "verified 209.7 MB")]
+    assert order == sorted(order)
+    assert made(left).all("h1") == [{"class": "weak"}]
+    assert "1 of 1 file unfinished" in made(left).text
 
 
 @pytest.mark.parametrize("name", ['<script>alert("x")</script>', "a&b'\"<", "\x1b[2J\u202e"])

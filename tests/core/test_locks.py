@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -77,6 +78,18 @@ def test_a_url_is_pinned_with_its_own_mirrors():
         == f"https://u:p@h/x#sha256={OLD}&size=5&mirror=https%3A%2F%2Fm%2Fx"
     )
     assert LOCK.pin("https://h/x#md5=" + "1" * 32) == f"https://h/x#sha256={OLD}&size=5"
+
+
+def test_a_url_is_found_at_once_in_a_long_lock():
+    files = [replace(FILE, name=f"{number}", url=f"https://h/{number}") for number in range(5000)]
+    lock = Lock(tuple(files))
+    begun = time.process_time()
+    assert [lock.find(f"https://h/{number}").name for number in range(5000)] == [each.name for each in files]
+    assert time.process_time() - begun < 2
+
+
+def test_of_two_at_one_url_the_first_is_found():
+    assert Lock((FILE, replace(FILE, name="z"))).find(FILE.url) is FILE
 
 
 @pytest.mark.parametrize(

@@ -102,3 +102,21 @@ def test_time_left_is_not_negative_and_unknown_at_a_standstill():
     assert tally.left(1.0) is None
     tally.update(replace(AT, done=2000), 2.0)
     assert tally.left(2.0) == 0.0
+
+
+def test_of_many_files_without_sizes_the_time_is_told_by_their_number():
+    """By the last of them: what was there already took no time, and says nothing of the rest."""
+    tally = Tally(1000)
+    for number in range(100):
+        tally.finish(f"there{number}", DONE, 0.0)
+    assert tally.left(0.1) is None
+    for number in range(100):
+        tally.finish(f"{number}", DONE, 1.0 + number / 10)
+    assert tally.left(11.0) == pytest.approx(80.0, rel=0.05)
+
+
+def test_a_few_files_tell_nothing_of_the_rest():
+    tally = Tally(1000)
+    for number in range(10):
+        tally.finish(f"{number}", DONE, number / 10)
+    assert tally.left(1.0) is None
