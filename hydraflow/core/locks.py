@@ -24,7 +24,7 @@ Members that are not known are kept out of the way of later versions: they are p
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hydraflow.core import manifests, urls
@@ -131,6 +131,12 @@ class Lock:
 
     files: tuple[Locked, ...]
     source: str = "the lock"
+    #: By what their URLs have in common with those that are asked for: a lock of ten thousand is asked as often.
+    _by_url: dict[str, Locked] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        by_url = {urls.canonical(each.url): each for each in reversed(self.files)}  # of twins, the first
+        object.__setattr__(self, "_by_url", by_url)
 
     def find(self, url: str) -> Locked:
         """The file at a URL, whose credentials and fragment may be others.
@@ -139,8 +145,7 @@ class Lock:
             ConfigurationError: the lock does not have it; or the URL names another digest or size.
         """
         target = urls.parse(url)
-        wanted = urls.canonical(target.url)
-        found = next((each for each in self.files if urls.canonical(each.url) == wanted), None)
+        found = self._by_url.get(urls.canonical(target.url))
         if found is None:
             raise ConfigurationError(
                 f"{urls.redact(target.url)} is not in {self.source}", hint="Lock it: hydraflow lock."
