@@ -16,7 +16,7 @@ from hydraflow import api
 from hydraflow.core import urls
 from hydraflow.errors import HydraError
 from hydraflow.models import FetchResult
-from hydraflow.prefect import manifests
+from hydraflow.prefect import manifests, pinning
 from hydraflow.prefect.artifacts import Board
 from hydraflow.prefect.budgets import aheld, held
 from hydraflow.prefect.caching import FileOnDisk, replaceable
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
+    from hydraflow.core.manifests import Entry
+
 __all__ = ["hydra_fetch", "hydra_fetch_many"]
 
 T = TypeVar("T")
@@ -48,6 +50,7 @@ def _fetch(
     digest: str | None = None,
     size: int | None = None,
     mirrors: Sequence[str] = (),
+    lock: pinning.Path = None,
     headers: Mapping[str, str] | None = None,
     overwrite: bool = False,
     profile: HydraProfile | str | None = None,
@@ -69,6 +72,7 @@ def _fetch(
         digest: `ALGORITHM:HEX` that the file must have.
         size: bytes that the file must have.
         mirrors: other URLs of the same file.
+        lock: a data lock that knows the URL; another file than was locked is refused.
         headers: added to every request to this origin, never sent to another one.
         overwrite: replace another file at `dest`.
         profile: a `HydraProfile`, or the name of one that is saved.
@@ -79,11 +83,13 @@ def _fetch(
         The file's path and the proof; usable as a path itself.
 
     Raises:
+        ResourceChangedError: the file is not the locked one; `was` and `now` have both values.
         HydraError: the member of the tree in `hydraflow.errors` says what went wrong; nothing is left at `dest`.
     """
-    plain, halted = reveal(url), stopped()
+    halted = stopped()
     fields, policies = settle(loaded(profile), headers, settings)
     with contextlib.ExitStack() as stack:
+        plain = stack.enter_context(pinning.pinned(reveal(url), lock))
         board = Board.of_this_run() if progress else None
         if board is not None:
             stack.callback(board.close)
@@ -109,15 +115,16 @@ async def _afetch(
     digest: str | None = None,
     size: int | None = None,
     mirrors: Sequence[str] = (),
+    lock: pinning.Path = None,
     headers: Mapping[str, str] | None = None,
     overwrite: bool = False,
     profile: HydraProfile | str | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> FetchedFile:
-    plain = reveal(url)
     fields, policies = settle(await aloaded(profile), headers, settings)
     async with contextlib.AsyncExitStack() as stack:
+        plain = stack.enter_context(pinning.pinned(reveal(url), lock))
         board = Board.of_this_run() if progress else None
         if board is not None:
             stack.push_async_callback(board.aclose)
@@ -189,6 +196,7 @@ def _fetch_many(
     manifest: str | os.PathLike[str] | Iterable[str | SecretStr],
     dest_dir: str | os.PathLike[str] | None = None,
     *,
+    lock: pinning.Path = None,
     headers: Mapping[str, str] | None = None,
     overwrite: bool = False,
     profile: HydraProfile | str | None = None,
@@ -203,6 +211,7 @@ def _fetch_many(
     Args:
         manifest: URLs, each perhaps with its digest in the fragment; or a file that lists them: see `manifests.read`.
         dest_dir: default: `HYDRAFLOW_OUTPUT` (`download/`).
+        lock: a data lock that knows all of them, as for `hydra_fetch`; it is a manifest as well.
         headers: as for `hydra_fetch`, for each URL; so are the others.
         overwrite: replace other files.
         profile: see there.
@@ -213,7 +222,7 @@ def _fetch_many(
         HydraError: of the file that failed, if it is one.
         ExceptionGroup: of the errors, if several failed.
     """
-    wanted, halted = manifests.read(manifest), stopped()
+    wanted, halted = pinning.listed(manifests.items(manifest), lock), stopped()
     fields, policies = settle(loaded(profile), headers, settings)
     with contextlib.ExitStack() as stack:
         board = Board.of_this_run(len(wanted)) if progress else None
@@ -227,28 +236,29 @@ def _fetch_many(
             on_progress=board,
             on_outcome=None if board is None else board.ended,
             stopped=halted,
-            settings=stack.enter_context(held(wanted, policies, halted)),
+            settings=stack.enter_context(held(map(_url, wanted), policies, halted)),
         )
-        return _report_all(wanted, outcomes, board)
+        return _report_all(wanted, _meant(wanted, outcomes, lock), board)
 
 
 async def _afetch_many(
     manifest: str | os.PathLike[str] | Iterable[str | SecretStr],
     dest_dir: str | os.PathLike[str] | None = None,
     *,
+    lock: pinning.Path = None,
     headers: Mapping[str, str] | None = None,
     overwrite: bool = False,
     profile: HydraProfile | str | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> list[FetchedFile]:
-    wanted = manifests.read(manifest)
+    wanted = pinning.listed(manifests.items(manifest), lock)
     fields, policies = settle(await aloaded(profile), headers, settings)
     async with contextlib.AsyncExitStack() as stack:
         board = Board.of_this_run(len(wanted)) if progress else None
         if board is not None:
             stack.push_async_callback(board.aclose)
-        hydra = api.Hydra(await stack.enter_async_context(aheld(wanted, policies)))
+        hydra = api.Hydra(await stack.enter_async_context(aheld(map(_url, wanted), policies)))
         work = hydra.gather(
             wanted,
             dest_dir,
@@ -257,22 +267,36 @@ async def _afetch_many(
             on_progress=board,
             on_outcome=None if board is None else board.ended,
         )
-        return _report_all(wanted, await _see_end(work), board)
+        return _report_all(wanted, _meant(wanted, await _see_end(work), lock), board)
+
+
+def _url(item: str | Entry) -> str:
+    return item if isinstance(item, str) else item.target
+
+
+def _meant(
+    wanted: Sequence[str | Entry], outcomes: Sequence[FetchResult | HydraError], lock: pinning.Path
+) -> list[FetchResult | HydraError]:
+    """The outcomes, failures told in the terms of the lock."""
+    return [
+        pinning.explained(outcome, item, lock) if isinstance(outcome, HydraError) else outcome
+        for item, outcome in zip(wanted, outcomes, strict=True)
+    ]
 
 
 def _report_all(
-    wanted: Sequence[str], outcomes: Sequence[FetchResult | HydraError], board: Board | None
+    wanted: Sequence[str | Entry], outcomes: Sequence[FetchResult | HydraError], board: Board | None
 ) -> list[FetchedFile]:
     """The records to return, or the errors to raise; each in the log and the table."""
     files = [FetchedFile.of(outcome) for outcome in outcomes if isinstance(outcome, FetchResult)]
     errors = [outcome for outcome in outcomes if isinstance(outcome, HydraError)]
     count, size = f"{len(files):,} of {len(outcomes):,} files", f"{sum(file.size for file in files):,} bytes"
     logger().info("%s are there, %s, %s of them over the network", count, size, _received(files))
-    for url, outcome in zip(wanted, outcomes, strict=True):
+    for item, outcome in zip(wanted, outcomes, strict=True):
         if isinstance(outcome, HydraError):
-            logger().error("%s: %s", urls.redact(url), outcome)
+            logger().error("%s: %s", urls.redact(_url(item)), outcome)
     if board is not None:
-        rows = [_row(url, outcome) for url, outcome in zip(wanted, outcomes, strict=True)]
+        rows = [_row(_url(item), outcome) for item, outcome in zip(wanted, outcomes, strict=True)]
         board.table(rows, f"{count}, {size}")
     materialized_all(files)
     if len(errors) > 1:

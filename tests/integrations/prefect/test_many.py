@@ -93,7 +93,7 @@ def test_a_manifest_file(origin: Origin, tmp_path: Path) -> None:
     rows = [f"{url},{known}" for url, known in zip(urls, sums, strict=True)]
     (tmp_path / "manifest.csv").write_text("\n".join(["url,md5,size", *rows]))
     got = quick(tmp_path / "manifest.csv", tmp_path / "all")
-    assert [file.proof for file in got] == ["verified md5 (url fragment)"] * 2
+    assert [file.proof for file in got] == ["verified md5 (manifest)"] * 2
 
 
 def test_a_second_run_fetches_nothing(origin: Origin, tmp_path: Path) -> None:
