@@ -126,8 +126,9 @@ def _told(result: PipeResult) -> PipeResult:
 
 def _run_name(parameters: dict[str, Any]) -> str:
     command = parameters["command"]
-    words = command.split() if isinstance(command, str) else command
-    program = Path(os.fspath(words[0])).name if words else ""
+    words = command.split() if isinstance(command, str) else [os.fspath(word) for word in command]
+    # What a line sets before it may be secret.
+    program = next((Path(word).name for word in words if "=" not in word), "")
     return f"pipe-{urls.file_name(reveal(parameters['url']))}-{program}"
 
 

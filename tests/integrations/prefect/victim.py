@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from prefect import flow, task
+from prefect.task_runners import ProcessPoolTaskRunner
 
 from hydraflow.prefect import FetchedFile, hydra_fetch, hydra_fetch_many, hydra_pipe, hydra_stream
 
@@ -30,6 +31,11 @@ def mapped(url: str, dest: str) -> list[FetchedFile]:
 @flow
 def many(url: str, dest: str) -> list[FetchedFile]:
     return hydra_fetch_many.submit([url], Path(dest).parent).result()
+
+
+@flow(task_runner=ProcessPoolTaskRunner(max_workers=2))
+def pooled(url: str, dest: str) -> FetchedFile:
+    return hydra_fetch.submit(url, dest).result()
 
 
 @flow
