@@ -39,8 +39,8 @@ __all__ = ["PREFIX", "aheld", "held"]
 
 #: Before the host's name, in the name of the limit.
 PREFIX = "hydraflow:"
-#: Seconds that a lease outlives a killed process; it is renewed in a third of that.
-_LEASE = 60.0
+#: Seconds that a lease outlives a killed process, and between its renewals.
+_LEASE, _RENEW = 60.0, 20.0
 #: Seconds without a transfer, after which the slots are given back.
 _LINGER = 2.0
 #: Seconds between two tries to get slots, and for which "no such limit" is believed.
@@ -73,9 +73,8 @@ class _Share:
         """It is held, or awaited, or it was found a moment ago that there is no limit."""
         return self.gone_at is None or (not self.slots and time.monotonic() - self.gone_at < _BELIEVE)
 
-    def end(self) -> None:
-        """Give back what is held: the process ends."""
-        self.over.set()
+    def join(self) -> None:
+        """Wait until what is held is given back, once it is `over`."""
         self._thread.join(_LINGER)
 
     def limited(self) -> Settings:
@@ -134,14 +133,25 @@ class _Share:
         try:
             while not self._unused():
                 self.over.wait(_SLICE)
-                if time.monotonic() - renewed >= _LEASE / 3:
-                    client.renew_concurrency_lease(lease, _LEASE)
-                    renewed = time.monotonic()
+                if time.monotonic() - renewed >= _RENEW:
+                    renewed = self._renew(client, lease, renewed)
         finally:
             # The next process counts on it that these are closed; at the end of this one they are.
             if not self.over.is_set():
                 runtime.start(self.limited(), lambda engine: engine.rest()).wait()
             client.release_concurrency_slots_with_lease(lease)
+
+    def _renew(self, client: SyncPrefectClient, lease: UUID, last: float) -> float:
+        """Until when it is renewed; a server that is gone for a moment has not ended it."""
+        begun = time.monotonic()
+        try:
+            client.renew_concurrency_lease(lease, _LEASE)
+        except Exception:
+            if time.monotonic() - last >= _LEASE:
+                raise
+            self.over.wait(_TRY)
+            return last
+        return begun
 
     def _unused(self) -> bool:
         """Nobody has used it for a while, and from now on nobody can."""
@@ -219,8 +229,12 @@ async def aheld(urls: Iterable[str], settings: Settings) -> AsyncIterator[Settin
 
 @atexit.register
 def _end() -> None:
-    for share in list(_shares.values()):
-        share.end()
+    """Give back what is held: the process ends."""
+    shares = list(_shares.values())
+    for share in shares:
+        share.over.set()
+    for share in shares:
+        share.join()
 
 
 def _after_fork() -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from prefect import flow
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 
 from hydraflow.prefect import budgets, hydra_fetch, hydra_fetch_many, hydra_pipe
+from hydraflow.settings import load
 from tests.integrations.prefect.victims import ROOT, environment, until
 
 if TYPE_CHECKING:
@@ -151,6 +154,49 @@ def test_it_is_given_back_when_a_process_ends(origin: Origin, tmp_path: Path, li
     )
     assert active() == 0
     assert origin.peak_connections == 1
+
+
+def test_it_is_kept_while_the_server_is_away(
+    origin: Origin, tmp_path: Path, limit: Any, monkeypatch: pytest.MonkeyPatch, run_log: RunLog
+) -> None:
+    renew, tries = SyncPrefectClient.renew_concurrency_lease, []
+
+    def fail_twice(self: SyncPrefectClient, *args: Any) -> None:
+        tries.append(args)
+        if len(tries) <= 2:
+            raise httpx.ConnectError("refused")
+        renew(self, *args)
+
+    monkeypatch.setattr(SyncPrefectClient, "renew_concurrency_lease", fail_twice)
+    monkeypatch.setattr(budgets, "_RENEW", 0.2)
+    limit(4)
+    origin.when().slow(40_000)
+
+    @flow
+    def long() -> None:
+        files = hydra_fetch_many.submit(serve(origin, 2, 80_000), tmp_path)
+        until(lambda: len(tries) > 3)
+        assert active() == 2
+        files.result()
+
+    long()
+    assert not any("cannot be kept to" in line for line in run_log.lines)
+
+
+def test_many_are_given_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By servers that take their time: the end of a process does not wait for one after the other."""
+
+    def slow(share: budgets._Share) -> None:
+        share.over.wait()
+        time.sleep(0.3)
+
+    monkeypatch.setattr(budgets._Share, "_work", slow)
+    shares = {(str(number), load()): budgets._Share(str(number), load()) for number in range(5)}
+    monkeypatch.setattr(budgets, "_shares", shares)
+    start = time.monotonic()
+    budgets._end()
+    assert time.monotonic() - start < 1
+    assert not any(share._thread.is_alive() for share in shares.values())
 
 
 def test_outside_of_runs_nobody_is_asked(origin: Origin, tmp_path: Path, limit: Any) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import signal
+import sys
+import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from hydraflow.prefect import hydra_fetch
+from hydraflow.prefect import hydra_fetch, runs
 from tests.integrations.prefect.victims import starter, until
 
 if TYPE_CHECKING:
@@ -45,3 +48,30 @@ def test_sigterm_ends_what_was_submitted(origin: Origin, tmp_path: Path, prefect
     file = hydra_fetch(urls["submitted"], tmp_path / "submitted")
     assert file.path.read_bytes() == DATA
     assert file.bytes_from_checkpoint > 0
+
+
+def test_the_flag_is_found_while_others_are_being_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five hundred mapped tasks look for it while the flow's thread still adds to them."""
+    flag, over = threading.Event(), threading.Event()
+    flags = {0: flag}
+    context = SimpleNamespace(task_runner=SimpleNamespace(_cancel_events=flags), flow_run=None)
+    monkeypatch.setattr(runs.FlowRunContext, "get", lambda: context)
+    monkeypatch.setattr(runs.TaskRunContext, "get", lambda: context)
+
+    def submit() -> None:
+        while not over.is_set():
+            for number in range(1, 500):
+                flags[number] = flag
+            for number in range(1, 500):
+                del flags[number]
+
+    submitting, before = threading.Thread(target=submit), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    submitting.start()
+    try:
+        for _ in range(150_000):
+            assert runs.stopped()() is False
+    finally:
+        over.set()
+        submitting.join()
+        sys.setswitchinterval(before)

@@ -158,6 +158,23 @@ def test_the_table_has_a_row_for_each_file(origin: Origin, tmp_path: Path) -> No
     assert "hush" not in table.data
 
 
+def test_each_flow_has_a_table_of_its_own(origin: Origin, tmp_path: Path) -> None:
+    urls, runs = serve(origin, contents(1)), []
+    noting = quick.with_options(on_completion=[lambda task, run, state: runs.append(run)])
+
+    @flow(name="Nightly Mirror_2")
+    def submitting() -> None:
+        noting.submit(urls, tmp_path).result()
+
+    @flow(name="Ünïcode")
+    async def awaiting() -> None:
+        await noting(urls, tmp_path)
+
+    submitting()
+    asyncio.run(awaiting())
+    assert [shown(run)["table"].key for run in runs] == ["hydraflow-files-nightly-mirror-2", "hydraflow-files-n-code"]
+
+
 def test_one_bar_for_all(origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(artifacts, "INTERVAL", 0.05)
     urls = serve(origin, contents(3))
