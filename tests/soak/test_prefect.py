@@ -25,10 +25,13 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, Fl
 from prefect.states import Cancelling, Crashed
 
 from hydraflow.prefect import hydra_fetch, hydra_fetch_many
+from tests.integrations.prefect import test_count_records
 from tests.integrations.prefect.conftest import prefect_api, prefect_server, swept  # noqa: F401 - fixtures
 from tests.integrations.prefect.victims import environment, starter, until
 
 if TYPE_CHECKING:
+    from lab.nginx import Nginx
+    from tests.conftest import Samples
     from tests.faults.origin import Origin
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.timeout(300)]
@@ -219,6 +222,11 @@ def _runs(run: UUID) -> bool:
             if b"prefect.engine" in (process / "cmdline").read_bytes() and mark in (process / "environ").read_bytes():
                 return True
     return False
+
+
+def test_what_a_newcomer_runs_first(nginx: Nginx, samples: Samples, tmp_path: Path) -> None:
+    """With no server at all: Prefect starts one for as long as it takes."""
+    test_count_records.run(nginx, samples, tmp_path, {"PREFECT_API_URL": ""})
 
 
 def test_the_nightly_mirror(origin: Origin, tmp_path: Path, prefect_api: str) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +10,14 @@ import httpx
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 
 from hydraflow.prefect import budgets, hydra_fetch, hydra_fetch_many, hydra_pipe
 from hydraflow.settings import load
-from tests.integrations.prefect.victims import ROOT, environment, until
+from tests.integrations.prefect.conftest import LIMIT, active
+from tests.integrations.prefect.victims import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.faults.origin import Origin
@@ -27,38 +25,13 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
-NAME = f"{budgets.PREFIX}127.0.0.1"
-
-
-def active() -> int:
-    with get_client(sync_client=True) as client:
-        return client.read_global_concurrency_limit_by_name(NAME).active_slots
-
-
-@pytest.fixture
-def limit(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Makes the limit; gone at the end, and nothing is remembered of it."""
-    monkeypatch.setattr(budgets, "_LINGER", 0.2)
-    monkeypatch.setattr(budgets, "_TRY", 0.1)
-    budgets._shares.clear()
-
-    def make(count: int) -> None:
-        with get_client(sync_client=True) as client:
-            client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=NAME, limit=count))
-
-    yield make
-    until(lambda: active() == 0)  # what is idle gives back
-    with get_client(sync_client=True) as client:
-        client.delete_global_concurrency_limit_by_name(NAME)
-    budgets._shares.clear()
-
 
 def serve(origin: Origin, count: int, size: int = 50_000) -> list[str]:
     return [origin.add(f"/{number}.bin", b"x" * size) for number in range(count)]
 
 
 @pytest.mark.parametrize("way", ["map", "many", "gather"])
-def test_half_of_it_for_one_process(origin: Origin, tmp_path: Path, limit: Any, way: str) -> None:
+def test_half_of_it_for_one_process(origin: Origin, tmp_path: Path, limit: Callable[[int], None], way: str) -> None:
     limit(6)
     origin.when().head_delay(0.05)
     urls = serve(origin, 12)
@@ -87,12 +60,12 @@ def test_without_a_limit_there_is_none(origin: Origin, tmp_path: Path) -> None:
     assert origin.peak_connections > 6
 
 
-def test_who_comes_late_waits(origin: Origin, tmp_path: Path, limit: Any, run_log: RunLog) -> None:
+def test_who_comes_late_waits(origin: Origin, tmp_path: Path, limit: Callable[[int], None], run_log: RunLog) -> None:
     limit(1)
     message = "waiting for a share of the 1 connections"
     url = serve(origin, 1)[0]
     with get_client(sync_client=True) as client:
-        lease = client.increment_concurrency_slots_with_lease([NAME], 1, "concurrency", 60).json()["lease_id"]
+        lease = client.increment_concurrency_slots_with_lease([LIMIT], 1, "concurrency", 60).json()["lease_id"]
 
         @flow
         def waiting() -> int:
@@ -108,7 +81,7 @@ def test_who_comes_late_waits(origin: Origin, tmp_path: Path, limit: Any, run_lo
 
 
 @pytest.mark.parametrize("way", ["submit", "await", "pipe"])
-def test_a_timeout_while_waiting(origin: Origin, tmp_path: Path, limit: Any, way: str) -> None:
+def test_a_timeout_while_waiting(origin: Origin, tmp_path: Path, limit: Callable[[int], None], way: str) -> None:
     limit(1)
     url = serve(origin, 1)[0]
     short = {"timeout_seconds": 0.4, "retries": 0}
@@ -125,7 +98,7 @@ def test_a_timeout_while_waiting(origin: Origin, tmp_path: Path, limit: Any, way
         await hydra_fetch.with_options(**short)(url, tmp_path / "x.bin")
 
     with get_client(sync_client=True) as client:
-        lease = client.increment_concurrency_slots_with_lease([NAME], 1, "concurrency", 60).json()["lease_id"]
+        lease = client.increment_concurrency_slots_with_lease([LIMIT], 1, "concurrency", 60).json()["lease_id"]
         try:
             with pytest.raises(TimeoutError):
                 asyncio.run(async_flow()) if way == "await" else sync_flow()
@@ -134,30 +107,17 @@ def test_a_timeout_while_waiting(origin: Origin, tmp_path: Path, limit: Any, way
     assert origin.ledger == []
 
 
-def test_connections_are_closed_before_others_get_the_slots(origin: Origin, tmp_path: Path, limit: Any) -> None:
+def test_connections_are_closed_before_others_get_the_slots(
+    origin: Origin, tmp_path: Path, limit: Callable[[int], None]
+) -> None:
     limit(4)
     flow(lambda: hydra_fetch_many(serve(origin, 4), tmp_path))()
     until(lambda: active() == 0)
     assert not origin._writers
 
 
-def test_it_is_given_back_when_a_process_ends(origin: Origin, tmp_path: Path, limit: Any, prefect_api: str) -> None:
-    limit(4)
-    url = serve(origin, 1)[0]
-    code = (
-        "import sys; from prefect import flow; from hydraflow.prefect import hydra_fetch\n"
-        "flow(lambda: hydra_fetch(*sys.argv[1:]))()"
-    )
-    home = environment(prefect_api, tmp_path / "home")
-    subprocess.run(
-        [sys.executable, "-c", code, url, str(tmp_path / "x.bin")], cwd=ROOT, env=home, check=True, timeout=60
-    )
-    assert active() == 0
-    assert origin.peak_connections == 1
-
-
 def test_it_is_kept_while_the_server_is_away(
-    origin: Origin, tmp_path: Path, limit: Any, monkeypatch: pytest.MonkeyPatch, run_log: RunLog
+    origin: Origin, tmp_path: Path, limit: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, run_log: RunLog
 ) -> None:
     renew, tries = SyncPrefectClient.renew_concurrency_lease, []
 
@@ -199,7 +159,7 @@ def test_many_are_given_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(share._thread.is_alive() for share in shares.values())
 
 
-def test_outside_of_runs_nobody_is_asked(origin: Origin, tmp_path: Path, limit: Any) -> None:
+def test_outside_of_runs_nobody_is_asked(origin: Origin, tmp_path: Path, limit: Callable[[int], None]) -> None:
     limit(1)
     hydra_fetch.fn(serve(origin, 1)[0], tmp_path / "x.bin")
     assert budgets._shares == {}

@@ -63,6 +63,16 @@ def piped(url: str, dest: str) -> None:
     hydra_pipe.submit(url, f"cat > /dev/null && touch {dest}.commit").result()
 
 
+@flow
+def fetched_and_piped(url: str, dest: str) -> None:
+    futures = [
+        hydra_fetch.submit(url, dest),
+        hydra_pipe.submit(f"{url}.piped", f"cat > /dev/null && touch {dest}.commit"),
+    ]
+    for each in futures:
+        each.result()
+
+
 @task
 def stream_task(url: str) -> int:
     with hydra_stream(url) as stream:
@@ -85,13 +95,6 @@ def timed_out(url: str, dest: str) -> None:
 def sleeping(url: str, dest: str) -> None:
     """Nothing of ours."""
     time.sleep(60)
-
-
-@flow
-def left_alone(url: str, dest: str) -> None:
-    """Nobody waits for the transfer."""
-    hydra_fetch.submit(url, dest)
-    time.sleep(0.5)
 
 
 def main(way: str, url: str, dest: str) -> None:
