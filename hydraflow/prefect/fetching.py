@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import Sized
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import anyio
 from prefect.cache_policies import NO_CACHE
 
 from hydraflow import api
@@ -29,16 +27,13 @@ from hydraflow.prefect.runs import logger, stopped
 from hydraflow.prefect.serialising import SERIALIZER
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pydantic import SecretStr
 
     from hydraflow.core.manifests import Entry
 
 __all__ = ["hydra_fetch", "hydra_fetch_many"]
-
-T = TypeVar("T")
-
 
 # ── one file ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -139,23 +134,7 @@ async def _afetch(
             on_progress=board,
             settings=await stack.enter_async_context(aheld([plain, *mirrors], policies)),
         )
-        return _report(await _see_end(work), board)
-
-
-async def _see_end(work: Coroutine[Any, Any, T]) -> T:
-    """Await a transfer; if cancelled, cancel it and go on only once its checkpoint is flushed.
-
-    A timeout of Prefect cancels again at every await, which only a shielded scope outlasts.  Without it the retry would
-    meet the transfer that is still ending.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        task.cancel()
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait([task])
-        raise
+        return _report(await work, board)
 
 
 def _report(result: FetchResult, board: Board | None) -> FetchedFile:
@@ -267,7 +246,7 @@ async def _afetch_many(
             on_progress=board,
             on_outcome=None if board is None else board.ended,
         )
-        return _report_all(wanted, _meant(wanted, await _see_end(work), lock), board)
+        return _report_all(wanted, _meant(wanted, await work, lock), board)
 
 
 def _url(item: str | Entry) -> str:

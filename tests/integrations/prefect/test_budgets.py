@@ -10,6 +10,7 @@ import httpx
 import pytest
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.futures import wait
 
 from hydraflow.prefect import budgets, hydra_fetch, hydra_fetch_many, hydra_pipe
 from hydraflow.settings import load
@@ -33,16 +34,17 @@ def serve(origin: Origin, count: int, size: int = 50_000) -> list[str]:
 @pytest.mark.parametrize("way", ["map", "many", "gather"])
 def test_half_of_it_for_one_process(origin: Origin, tmp_path: Path, limit: Callable[[int], None], way: str) -> None:
     limit(6)
-    origin.when().head_delay(0.05)
+    origin.when().head_delay(0.15)
     urls = serve(origin, 12)
 
     @flow
     def everything() -> None:
         if way == "map":
-            hydra_fetch.map(urls, f"{tmp_path}/").wait()
+            futures = list(hydra_fetch.map(urls, f"{tmp_path}/"))
         else:
-            hydra_fetch_many(urls, tmp_path)
-        assert active() == 3
+            futures = [hydra_fetch_many.submit(urls, tmp_path)]
+        until(lambda: active() == 3, 20)
+        wait(futures)
 
     @flow
     async def gathered() -> None:

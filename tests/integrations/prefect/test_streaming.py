@@ -190,6 +190,10 @@ class TestConsumers:
             with pytest.raises(ReaderGoneError):
                 read()
 
+    def test_a_pipe_of_ones_own_that_nobody_opens(self, url: str) -> None:
+        with pytest.raises(ReaderGoneError, match="left before everything was read"), hydra_stream(url) as stream:
+            os.fspath(stream)
+
     @pytest.mark.parametrize("when", ["before", "after"])
     def test_a_reader_that_comes_just_when_it_breaks_sees_no_end(
         self, origin: Origin, monkeypatch: pytest.MonkeyPatch, when: str
