@@ -401,7 +401,7 @@ class Hydra:
 
     async def gather(
         self,
-        urls: Iterable[str],
+        urls: Iterable[str | Entry],
         dest_dir: str | os.PathLike[str] | None = None,
         **options: Any,
     ) -> list[FetchResult | HydraError]:

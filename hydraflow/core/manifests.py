@@ -1,6 +1,7 @@
 """Lists of files to fetch, in the forms in which people have them; none is more special than another.
 
-- plain lines: a URL on each, `#sha256=HEX&size=N` behind it if known; `#` begins a comment line;
+- plain lines: a URL on each, `#sha256=HEX&size=N` behind it if known, or a digest behind a space; `#` begins a comment
+  line;
 - aria2's input files: several URLs of one file on a line, between tabs; below it, indented, `out=`, `dir=`,
   `checksum=`, `header=`;
 - tables with a head, of tabs, commas or semicolons: `url`, `digest` (or `md5`, `sha256`, …), `size`, `name`, `mirrors`;
@@ -54,6 +55,7 @@ _KNOWN = frozenset({
 _ENA = re.compile(r"(fastq|submitted|sra|bam)_(?:ftp|https?)")
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_DIGEST_BEHIND = re.compile(r"(\S+)[ \t]+((?:[A-Za-z0-9-]+:)?[0-9A-Fa-f]{8,128})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,12 +364,18 @@ def _lines(text: str) -> Iterator[Entry]:
                 continue
             if entry is not None:
                 yield _placed(entry, directory)
-            first, *others = line.strip().split("\t")
-            entry, directory = _entry({"url": [first], "mirrors": [[other for other in others if other]]}), ""
+            entry, directory = _of_line(line.strip()), ""
         except ConfigurationError as error:
             raise ConfigurationError(f"line {number}: {error}", hint=error.hint) from None
     if entry is not None:
         yield _placed(entry, directory)
+
+
+def _of_line(line: str) -> Entry:
+    if behind := _DIGEST_BEHIND.fullmatch(line):
+        return _entry({"url": [behind[1]], "digest": [behind[2]]})
+    first, *others = line.split("\t")
+    return _entry({"url": [first], "mirrors": [[other for other in others if other]]})
 
 
 def _placed(entry: Entry, directory: str) -> Entry:

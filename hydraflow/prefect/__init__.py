@@ -23,10 +23,11 @@ from hydraflow.prefect.caching import FileOnDisk
 from hydraflow.prefect.dispatch import HydraTask
 from hydraflow.prefect.fetching import hydra_fetch, hydra_fetch_many
 from hydraflow.prefect.manifests import read as read_manifest
+from hydraflow.prefect.piping import hydra_pipe
 from hydraflow.prefect.profiles import HydraProfile
 from hydraflow.prefect.records import FetchedFile, PipeResult, Streamed
 from hydraflow.prefect.retrying import worth_another_try
-from hydraflow.prefect.streaming import CommandFailedError, HydraStream, hydra_pipe, hydra_stream
+from hydraflow.prefect.streaming import CommandFailedError, HydraStream, hydra_stream
 
 __all__ = [
     "CommandFailedError",

@@ -9,12 +9,13 @@ import functools
 import json
 import math
 import os
+import re
 import threading
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
-from prefect.context import TaskRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 from prefect.settings import PREFECT_API_URL
 
 from hydraflow.core import urls
@@ -38,8 +39,9 @@ _GRACE = 2.0
 _SLICE = 0.05
 #: Seconds without anything to show, after which the thread ends.
 _IDLE = 5.0
-#: The key of the table, by which the UI keeps its history; no row beyond the last is shown.
+#: How the key of the table begins, by which the UI keeps its history; the flow's name follows.
 TABLE = "hydraflow-files"
+#: No row beyond the last is shown.
 _ROWS = 1000
 
 
@@ -103,7 +105,7 @@ class Board:
         if len(rows) > _ROWS:
             description += f" (the first {_ROWS:,} of {len(rows):,})"
         data = json.dumps(list(rows[:_ROWS]))
-        self._last = ArtifactCreate(key=TABLE, type="table", data=data, description=description, **self._run)
+        self._last = ArtifactCreate(key=_key(), type="table", data=data, description=description, **self._run)
 
     def close(self) -> None:
         """Show the last state if any was shown, and end; takes `_GRACE` seconds at most."""
@@ -163,6 +165,13 @@ class Board:
             names = ", ".join(sorted(each.name for each in under_way)[:3])
             text += f"; {names}{', …' if len(under_way) > 3 else ''}"
         return round(100 * (self._ended_files + parts) / self._count, 1), text
+
+
+def _key() -> str:
+    """Each flow has a history of its own."""
+    context = FlowRunContext.get()
+    name = "" if context is None or context.flow is None else context.flow.name
+    return "-".join([TABLE, *re.findall("[a-z0-9]+", name.lower())])
 
 
 class _Poster:

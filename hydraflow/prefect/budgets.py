@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import anyio
 from httpx import HTTPStatusError
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import ObjectNotFound
@@ -39,8 +40,8 @@ __all__ = ["PREFIX", "aheld", "held"]
 
 #: Before the host's name, in the name of the limit.
 PREFIX = "hydraflow:"
-#: Seconds that a lease outlives a killed process; it is renewed in a third of that.
-_LEASE = 60.0
+#: Seconds that a lease outlives a killed process, and between its renewals.
+_LEASE, _RENEW = 60.0, 20.0
 #: Seconds without a transfer, after which the slots are given back.
 _LINGER = 2.0
 #: Seconds between two tries to get slots, and for which "no such limit" is believed.
@@ -55,11 +56,13 @@ class _Share:
     Attributes:
         slots: connections that may be open; 0 if there is no limit.  To be read once `known` is set.
         users: transfers, or groups of them, that use it.
+        hurried: do not wait for more of them.
     """
 
     def __init__(self, host: str, settings: Settings) -> None:
         self.name, self.slots, self.users = PREFIX + host, 0, 0
         self.known, self.over = threading.Event(), threading.Event()
+        self.hurried = False
         self.idle_since = time.monotonic()
         self.gone_at: float | None = None
         self._settings = settings
@@ -73,9 +76,8 @@ class _Share:
         """It is held, or awaited, or it was found a moment ago that there is no limit."""
         return self.gone_at is None or (not self.slots and time.monotonic() - self.gone_at < _BELIEVE)
 
-    def end(self) -> None:
-        """Give back what is held: the process ends."""
-        self.over.set()
+    def join(self) -> None:
+        """Wait until what is held is given back."""
         self._thread.join(_LINGER)
 
     def limited(self) -> Settings:
@@ -134,19 +136,31 @@ class _Share:
         try:
             while not self._unused():
                 self.over.wait(_SLICE)
-                if time.monotonic() - renewed >= _LEASE / 3:
-                    client.renew_concurrency_lease(lease, _LEASE)
-                    renewed = time.monotonic()
+                if time.monotonic() - renewed >= _RENEW:
+                    renewed = self._renew(client, lease, renewed)
         finally:
             # The next process counts on it that these are closed; at the end of this one they are.
             if not self.over.is_set():
                 runtime.start(self.limited(), lambda engine: engine.rest()).wait()
             client.release_concurrency_slots_with_lease(lease)
 
+    def _renew(self, client: SyncPrefectClient, lease: UUID, last: float) -> float:
+        """Until when it is renewed; a server that is gone for a moment has not ended it."""
+        begun = time.monotonic()
+        try:
+            client.renew_concurrency_lease(lease, _LEASE)
+        except Exception:
+            if time.monotonic() - last >= _LEASE:
+                raise
+            self.over.wait(_TRY)
+            return last
+        return begun
+
     def _unused(self) -> bool:
         """Nobody has used it for a while, and from now on nobody can."""
         with _guard:
-            unused = not self.users and time.monotonic() - self.idle_since > _LINGER
+            idle = self.hurried or time.monotonic() - self.idle_since > _LINGER
+            unused = not self.users and idle
             if unused or self.over.is_set():
                 self.gone_at = time.monotonic()
                 return True
@@ -166,10 +180,40 @@ def _join(host: str, settings: Settings) -> _Share:
         return share
 
 
-def _leave(share: _Share) -> None:
+def _leave(share: _Share, *, signalled: bool) -> bool:
+    """True if it is now to be waited for: after a signal there may be no end of the process that gives it back."""
     with _guard:
         share.users -= 1
         share.idle_since = time.monotonic()
+        share.hurried = signalled and not share.users
+        return share.hurried
+
+
+@contextlib.contextmanager
+def _used(host: str, settings: Settings) -> Iterator[_Share]:
+    share, signalled = _join(host, settings), False
+    try:
+        yield share
+    except BaseException as error:
+        signalled = not isinstance(error, Exception)
+        raise
+    finally:
+        if _leave(share, signalled=signalled):
+            share.join()
+
+
+@contextlib.asynccontextmanager
+async def _aused(host: str, settings: Settings) -> AsyncIterator[_Share]:
+    share, signalled = _join(host, settings), False
+    try:
+        yield share
+    except BaseException as error:
+        signalled = not isinstance(error, Exception)
+        raise
+    finally:
+        if _leave(share, signalled=signalled):
+            with anyio.CancelScope(shield=True):  # Prefect cancels again at every await
+                await asyncio.to_thread(share.join)
 
 
 def _hosts(urls: Iterable[str]) -> list[str]:
@@ -196,8 +240,7 @@ def held(urls: Iterable[str], settings: Settings, stopped: Callable[[], bool]) -
     with contextlib.ExitStack() as stack:
         shares: list[_Share] = []
         for host in _hosts(urls):
-            shares.append(_join(host, settings))
-            stack.callback(_leave, shares[-1])
+            shares.append(stack.enter_context(_used(host, settings)))
             while not shares[-1].known.wait(_SLICE):
                 if stopped():
                     raise asyncio.CancelledError
@@ -207,11 +250,10 @@ def held(urls: Iterable[str], settings: Settings, stopped: Callable[[], bool]) -
 @contextlib.asynccontextmanager
 async def aheld(urls: Iterable[str], settings: Settings) -> AsyncIterator[Settings]:
     """The same for async callers."""
-    with contextlib.ExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         shares: list[_Share] = []
         for host in _hosts(urls):
-            shares.append(_join(host, settings))
-            stack.callback(_leave, shares[-1])
+            shares.append(await stack.enter_async_context(_aused(host, settings)))
             while not shares[-1].known.is_set():  # noqa: ASYNC110 - it is set by another thread
                 await asyncio.sleep(_SLICE / 5)
         yield _limited(settings, shares)
@@ -219,8 +261,12 @@ async def aheld(urls: Iterable[str], settings: Settings) -> AsyncIterator[Settin
 
 @atexit.register
 def _end() -> None:
-    for share in list(_shares.values()):
-        share.end()
+    """Give back what is held: the process ends."""
+    shares = list(_shares.values())
+    for share in shares:
+        share.over.set()
+    for share in shares:
+        share.join()
 
 
 def _after_fork() -> None:

@@ -16,6 +16,7 @@ from prefect.utilities.hashing import stable_hash
 from hydraflow.core import urls
 from hydraflow.errors import HydraError
 from hydraflow.models import Digest
+from hydraflow.prefect.pinning import pinned
 from hydraflow.prefect.profiles import HydraProfile, reveal, settle
 from hydraflow.prefect.records import FetchedFile
 
@@ -33,10 +34,11 @@ _changed: contextvars.ContextVar[UUID | None] = contextvars.ContextVar("hydraflo
 class FileOnDisk(CachePolicy):
     """A fetch is `Cached` while its file is on this machine as it was left.
 
-    The key is the URL without what grants access, the digest, the size, the destination and the machine's name.  Where
-    no digest is given, the URL may name another file tomorrow: then the key holds the flow run too, so that another
-    run asks the server.  A file that is gone, or has another size or modification time than it was left with, is
-    fetched again; only in that case does a fetch replace what is at the destination.
+    The key is the URL without what grants access, the digest (that of the lock, if there is one), the size, the
+    destination and the machine's name.  Where no digest is given, the URL may name another file tomorrow: then the key
+    holds the flow run too, so that another run asks the server.  A file that is gone, or has another size or
+    modification time than it was left with, is fetched again; only in that case does a fetch replace what is at the
+    destination.
 
     Attributes:
         immutable: what is at a URL never changes, so that no digest is needed to trust a record of another run.
@@ -65,7 +67,8 @@ class FileOnDisk(CachePolicy):
 
     def _key(self, context: TaskRunContext, inputs: dict[str, Any]) -> str | None:
         try:
-            target = urls.parse(reveal(inputs["url"]))
+            with pinned(reveal(inputs["url"]), inputs.get("lock")) as url:
+                target = urls.parse(url)
             given = inputs.get("digest")
             digest = target.digest if given is None else Digest.parse(str(given))
         except (HydraError, ValueError):  # the task itself says what is wrong

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import Sized
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import anyio
 from prefect.cache_policies import NO_CACHE
 
 from hydraflow import api
 from hydraflow.core import urls
 from hydraflow.errors import HydraError
 from hydraflow.models import FetchResult
-from hydraflow.prefect import manifests
+from hydraflow.prefect import manifests, pinning
 from hydraflow.prefect.artifacts import Board
 from hydraflow.prefect.budgets import aheld, held
 from hydraflow.prefect.caching import FileOnDisk, replaceable
@@ -29,14 +27,13 @@ from hydraflow.prefect.runs import logger, stopped
 from hydraflow.prefect.serialising import SERIALIZER
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pydantic import SecretStr
 
+    from hydraflow.core.manifests import Entry
+
 __all__ = ["hydra_fetch", "hydra_fetch_many"]
-
-T = TypeVar("T")
-
 
 # ── one file ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -48,6 +45,7 @@ def _fetch(
     digest: str | None = None,
     size: int | None = None,
     mirrors: Sequence[str] = (),
+    lock: pinning.Path = None,
     headers: Mapping[str, str] | None = None,
     overwrite: bool = False,
     profile: HydraProfile | str | None = None,
@@ -69,6 +67,7 @@ def _fetch(
         digest: `ALGORITHM:HEX` that the file must have.
         size: bytes that the file must have.
         mirrors: other URLs of the same file.
+        lock: a data lock that knows the URL; another file than was locked is refused.
         headers: added to every request to this origin, never sent to another one.
         overwrite: replace another file at `dest`.
         profile: a `HydraProfile`, or the name of one that is saved.
@@ -79,11 +78,13 @@ def _fetch(
         The file's path and the proof; usable as a path itself.
 
     Raises:
+        ResourceChangedError: the file is not the locked one; `was` and `now` have both values.
         HydraError: the member of the tree in `hydraflow.errors` says what went wrong; nothing is left at `dest`.
     """
-    plain, halted = reveal(url), stopped()
+    halted = stopped()
     fields, policies = settle(loaded(profile), headers, settings)
     with contextlib.ExitStack() as stack:
+        plain = stack.enter_context(pinning.pinned(reveal(url), lock))
         board = Board.of_this_run() if progress else None
         if board is not None:
             stack.callback(board.close)
@@ -109,15 +110,16 @@ async def _afetch(
     digest: str | None = None,
     size: int | None = None,
     mirrors: Sequence[str] = (),
+    lock: pinning.Path = None,
     headers: Mapping[str, str] | None = None,
     overwrite: bool = False,
     profile: HydraProfile | str | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> FetchedFile:
-    plain = reveal(url)
     fields, policies = settle(await aloaded(profile), headers, settings)
     async with contextlib.AsyncExitStack() as stack:
+        plain = stack.enter_context(pinning.pinned(reveal(url), lock))
         board = Board.of_this_run() if progress else None
         if board is not None:
             stack.push_async_callback(board.aclose)
@@ -132,23 +134,7 @@ async def _afetch(
             on_progress=board,
             settings=await stack.enter_async_context(aheld([plain, *mirrors], policies)),
         )
-        return _report(await _see_end(work), board)
-
-
-async def _see_end(work: Coroutine[Any, Any, T]) -> T:
-    """Await a transfer; if cancelled, cancel it and go on only once its checkpoint is flushed.
-
-    A timeout of Prefect cancels again at every await, which only a shielded scope outlasts.  Without it the retry would
-    meet the transfer that is still ending.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        task.cancel()
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait([task])
-        raise
+        return _report(await work, board)
 
 
 def _report(result: FetchResult, board: Board | None) -> FetchedFile:
@@ -189,6 +175,7 @@ def _fetch_many(
     manifest: str | os.PathLike[str] | Iterable[str | SecretStr],
     dest_dir: str | os.PathLike[str] | None = None,
     *,
+    lock: pinning.Path = None,
     headers: Mapping[str, str] | None = None,
     overwrite: bool = False,
     profile: HydraProfile | str | None = None,
@@ -203,6 +190,7 @@ def _fetch_many(
     Args:
         manifest: URLs, each perhaps with its digest in the fragment; or a file that lists them: see `manifests.read`.
         dest_dir: default: `HYDRAFLOW_OUTPUT` (`download/`).
+        lock: a data lock that knows all of them, as for `hydra_fetch`; it is a manifest as well.
         headers: as for `hydra_fetch`, for each URL; so are the others.
         overwrite: replace other files.
         profile: see there.
@@ -213,7 +201,7 @@ def _fetch_many(
         HydraError: of the file that failed, if it is one.
         ExceptionGroup: of the errors, if several failed.
     """
-    wanted, halted = manifests.read(manifest), stopped()
+    wanted, halted = pinning.listed(manifests.items(manifest), lock), stopped()
     fields, policies = settle(loaded(profile), headers, settings)
     with contextlib.ExitStack() as stack:
         board = Board.of_this_run(len(wanted)) if progress else None
@@ -227,28 +215,29 @@ def _fetch_many(
             on_progress=board,
             on_outcome=None if board is None else board.ended,
             stopped=halted,
-            settings=stack.enter_context(held(wanted, policies, halted)),
+            settings=stack.enter_context(held(map(_url, wanted), policies, halted)),
         )
-        return _report_all(wanted, outcomes, board)
+        return _report_all(wanted, _meant(wanted, outcomes, lock), board)
 
 
 async def _afetch_many(
     manifest: str | os.PathLike[str] | Iterable[str | SecretStr],
     dest_dir: str | os.PathLike[str] | None = None,
     *,
+    lock: pinning.Path = None,
     headers: Mapping[str, str] | None = None,
     overwrite: bool = False,
     profile: HydraProfile | str | None = None,
     settings: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> list[FetchedFile]:
-    wanted = manifests.read(manifest)
+    wanted = pinning.listed(manifests.items(manifest), lock)
     fields, policies = settle(await aloaded(profile), headers, settings)
     async with contextlib.AsyncExitStack() as stack:
         board = Board.of_this_run(len(wanted)) if progress else None
         if board is not None:
             stack.push_async_callback(board.aclose)
-        hydra = api.Hydra(await stack.enter_async_context(aheld(wanted, policies)))
+        hydra = api.Hydra(await stack.enter_async_context(aheld(map(_url, wanted), policies)))
         work = hydra.gather(
             wanted,
             dest_dir,
@@ -257,22 +246,36 @@ async def _afetch_many(
             on_progress=board,
             on_outcome=None if board is None else board.ended,
         )
-        return _report_all(wanted, await _see_end(work), board)
+        return _report_all(wanted, _meant(wanted, await work, lock), board)
+
+
+def _url(item: str | Entry) -> str:
+    return item if isinstance(item, str) else item.target
+
+
+def _meant(
+    wanted: Sequence[str | Entry], outcomes: Sequence[FetchResult | HydraError], lock: pinning.Path
+) -> list[FetchResult | HydraError]:
+    """The outcomes, failures told in the terms of the lock."""
+    return [
+        pinning.explained(outcome, item, lock) if isinstance(outcome, HydraError) else outcome
+        for item, outcome in zip(wanted, outcomes, strict=True)
+    ]
 
 
 def _report_all(
-    wanted: Sequence[str], outcomes: Sequence[FetchResult | HydraError], board: Board | None
+    wanted: Sequence[str | Entry], outcomes: Sequence[FetchResult | HydraError], board: Board | None
 ) -> list[FetchedFile]:
     """The records to return, or the errors to raise; each in the log and the table."""
     files = [FetchedFile.of(outcome) for outcome in outcomes if isinstance(outcome, FetchResult)]
     errors = [outcome for outcome in outcomes if isinstance(outcome, HydraError)]
     count, size = f"{len(files):,} of {len(outcomes):,} files", f"{sum(file.size for file in files):,} bytes"
     logger().info("%s are there, %s, %s of them over the network", count, size, _received(files))
-    for url, outcome in zip(wanted, outcomes, strict=True):
+    for item, outcome in zip(wanted, outcomes, strict=True):
         if isinstance(outcome, HydraError):
-            logger().error("%s: %s", urls.redact(url), outcome)
+            logger().error("%s: %s", urls.redact(_url(item)), outcome)
     if board is not None:
-        rows = [_row(url, outcome) for url, outcome in zip(wanted, outcomes, strict=True)]
+        rows = [_row(_url(item), outcome) for item, outcome in zip(wanted, outcomes, strict=True)]
         board.table(rows, f"{count}, {size}")
     materialized_all(files)
     if len(errors) > 1:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hydraflow.errors import (
     DestinationBusyError,
     HydraError,
+    IntegrityError,
     RemoteProtocolError,
     ResourceChangedError,
     TransferError,
@@ -30,6 +31,8 @@ _MAY_PASS = (TransferError, RemoteProtocolError, ResourceChangedError, Destinati
 def worth_another_try(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:  # noqa: ARG001
     """`retry_condition_fn`: no for 404, 401, 403, wrong bytes, a wrong call and local storage; yes for the network.
 
+    A file that is not the locked one stays so; one that was replaced during the transfer is another file the next time.
+
     Of several errors one that may pass is enough.  What is no error of hydraflow, such as a timeout of the task, is
     retried as Prefect always does.
     """
@@ -40,4 +43,6 @@ def worth_another_try(task: Task[..., Any], run: TaskRun, state: State[Any]) -> 
 
 
 def _may_pass(error: object) -> bool:
+    if isinstance(error, ResourceChangedError) and isinstance(error.__cause__, IntegrityError):
+        return False  # told in the terms of a lock
     return isinstance(error, _MAY_PASS) or not isinstance(error, HydraError)

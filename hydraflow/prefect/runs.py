@@ -42,6 +42,6 @@ def stopped() -> Callable[[], bool]:
         return lambda: False
     run = context.flow_run
     # They are set all at once, so any will do: a task that is called directly in a submitted one has none of its own.
-    flag = next(reversed(flags.values()))
+    flag = list(flags.values())[-1]  # in one step: other threads add to them
     # At a good end they are set as well; what nobody has waited for may still come to its own.
     return lambda: flag.is_set() and not (run is not None and run.state is not None and run.state.is_completed())

@@ -1,31 +1,25 @@
-"""`hydra_stream` and `hydra_pipe`: a file's bytes in order, for a consumer that takes no broken stream for whole."""
+"""`hydra_stream`: a file's bytes in order, for a consumer that takes no broken stream for whole."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-import signal
 import tempfile
 import threading
-import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from prefect.cache_policies import NO_CACHE
-
 from hydraflow import api, consumers, runtime
 from hydraflow.core import urls
-from hydraflow.errors import ConfigurationError, NoReaderError, ReaderGoneError, SinkError
+from hydraflow.errors import ConfigurationError, SinkError
 from hydraflow.models import FetchResult
-from hydraflow.prefect.artifacts import Board
+from hydraflow.prefect import pinning
 from hydraflow.prefect.budgets import aheld, held
-from hydraflow.prefect.dispatch import HydraTask
+from hydraflow.prefect.fifos import Fifo
 from hydraflow.prefect.profiles import HydraProfile, aloaded, loaded, reveal, settle
 from hydraflow.prefect.records import PipeResult, Streamed
-from hydraflow.prefect.retrying import worth_another_try
-from hydraflow.prefect.runs import logger, stopped
-from hydraflow.prefect.serialising import SERIALIZER
+from hydraflow.prefect.runs import stopped
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -33,16 +27,12 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from hydraflow.errors import HydraError
     from hydraflow.models import Progress
     from hydraflow.settings import Settings
-    from hydraflow.streams import AsyncByteStream, ByteStream
+    from hydraflow.streams import ByteStream
 
-__all__ = ["AsyncHydraStream", "CommandFailedError", "HydraStream", "hydra_pipe", "hydra_stream"]
+__all__ = ["AsyncHydraStream", "CommandFailedError", "HydraStream", "hydra_stream"]
 
-#: Seconds for the last bytes to be read after the body has ended; then nobody reads any more.
-_GRACE = 1.0
-_SLICE = 0.02
 _TAIL = 64 << 10
 _VARIABLE = "HYDRA_FIFO"
 
@@ -66,6 +56,7 @@ class HydraStream:
         self,
         url: str,
         *,
+        lock: pinning.Path,
         profile: HydraProfile | str | None,
         headers: Mapping[str, str] | None,
         settings: Mapping[str, Any] | None,
@@ -74,66 +65,69 @@ class HydraStream:
         **order: Any,
     ) -> None:
         self.result: Streamed | None = None
-        self._url, self._allow_partial, self._on_progress = url, allow_partial, on_progress
+        self._url, self._lock, self._allow_partial = url, lock, allow_partial
         self._profile, self._headers, self._given = profile, headers, settings
-        self._order = order
-        self._stack, self._halted = contextlib.ExitStack(), stopped()
-        self._settings: Settings | None = None
-        self._used = False
-        self._fifo: _Fifo | None = None
+        self._order = {**order, "on_progress": on_progress}
+        self._stack = contextlib.ExitStack()
+        self._astack = contextlib.AsyncExitStack()
+        self._halted = stopped()
+        self._open = self._used = False
+        self._fifo: Fifo | None = None
 
     # ── its beginning and its end ────────────────────────────────────────────────────────────────────────────────────
 
     def __enter__(self) -> Self:
         policies = self._settle(loaded(self._profile))
-        self._settings = self._stack.enter_context(held([self._url], policies, self._halted))
+        with contextlib.ExitStack() as stack:
+            self._url = stack.enter_context(pinning.pinned(self._url, self._lock))
+            self._order["settings"] = stack.enter_context(held([self._url], policies, self._halted))
+            stack.push(self._end_fifo)
+            self._stack, self._open = stack.pop_all(), True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._stack:
-            if self._fifo is not None:
-                self._fifo.end(failed=error is not None)
+        self._open = False
+        self._stack.__exit__(kind, error, trace)
 
     async def __aenter__(self) -> AsyncHydraStream:
         policies = self._settle(await aloaded(self._profile))
-        lease = aheld([self._url], policies)
-        self._lease, self._settings = lease, await lease.__aenter__()
+        async with contextlib.AsyncExitStack() as stack:
+            self._url = stack.enter_context(pinning.pinned(self._url, self._lock))
+            self._order["settings"] = await stack.enter_async_context(aheld([self._url], policies))
+            stack.push_async_exit(self._aend_fifo)
+            self._astack, self._open = stack.pop_all(), True
         return AsyncHydraStream(self)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            if self._fifo is not None:
-                await asyncio.to_thread(self._fifo.end, failed=error is not None)
-        finally:
-            await self._lease.__aexit__(None, None, None)
+        self._open = False
+        await self._astack.__aexit__(kind, error, trace)
 
     def _settle(self, profile: HydraProfile | None) -> Settings:
         self._order["headers"], policies = settle(profile, self._headers, self._given)
         return policies
 
-    def _begin(self) -> Settings:
-        if self._settings is None:
+    def _end_fifo(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if self._fifo is not None:
+            self._fifo.end(failed=error is not None)
+
+    async def _aend_fifo(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._fifo is not None:
+            await asyncio.to_thread(self._end_fifo, kind, error, trace)
+
+    def _begin(self) -> dict[str, Any]:
+        """The order for the one consumer."""
+        if not self._open:
             raise ConfigurationError("the stream is not open", hint="Write: with hydra_stream(…) as stream.")
         if self._used:
             raise ConfigurationError("the stream has a consumer already, and bytes come only once")
         self._used = True
-        return self._settings
+        return self._order
 
-    def _ended(self, _name: str, outcome: FetchResult | HydraError) -> None:
-        self.note(outcome if isinstance(outcome, FetchResult) else None)
-
-    def _ended_in(self, directory: Path, name: str, outcome: FetchResult | HydraError) -> None:
-        """The pipe is still open: a reader that was started here is killed before it could take this for the end."""
-        self._ended(name, outcome)
-        if not isinstance(outcome, (FetchResult, ReaderGoneError)):
-            _kill_readers(directory)
-
-    def note(self, result: FetchResult | None) -> None:
-        """Keep what came of it."""
+    def _note(self, result: FetchResult | None) -> None:
         if result is not None:
             self.result = Streamed.of(result)
 
@@ -141,35 +135,26 @@ class HydraStream:
 
     def open(self) -> contextlib.AbstractContextManager[ByteStream]:
         """As a binary file: `with s.open() as file: for line in gzip.open(file): …`."""
-        settings, order = self._begin(), self._order
-        return api.stream(self._url, **order, on_progress=self._on_progress, stopped=self._halted, settings=settings)
-
-    def aopen(self) -> contextlib.AbstractAsyncContextManager[AsyncByteStream]:
-        """The same for `async with`."""
-        settings, order = self._begin(), self._order
-        return api.astream(self._url, **order, on_progress=self._on_progress, settings=settings)
+        return api.stream(self._url, **self._begin(), stopped=self._halted)
 
     def __iter__(self) -> Iterator[bytes]:
-        with self.open() as opened:
-            yield from opened
-            self.note(opened.result)
+        # It ends with the context, also for a consumer that leaves its loop early.
+        opened = self._stack.enter_context(self.open())
+        yield from opened
+        self._note(opened.result)
+
+    async def achunks(self) -> AsyncIterator[bytes]:
+        """The same for `async for`."""
+        opened = await self._astack.enter_async_context(api.astream(self._url, **self._begin()))
+        async for chunk in opened:
+            yield chunk
+        self._note(opened.result)
 
     def __fspath__(self) -> str:
         """A named pipe, for a consumer of one's own; it has the name of the URL's file."""
         if self._fifo is None:
-            settings = self._begin()
-            self._fifo = _Fifo(
-                lambda directory, halted: consumers.into_fifos(
-                    [self._url],
-                    directory,
-                    **self._order,
-                    on_progress=self._on_progress,
-                    on_outcome=lambda name, outcome: self._ended_in(directory, name, outcome),
-                    stopped=lambda: halted() or self._halted(),
-                    settings=settings,
-                ),
-                allow_partial=self._allow_partial,
-            )
+            order = self._begin()
+            self._fifo = Fifo(self._url, self._halted, self._note, allow_partial=self._allow_partial, **order)
         return str(self._fifo.path)
 
     def run(self, command: str | Sequence[str], *, check: bool = True) -> PipeResult:
@@ -185,42 +170,32 @@ class HydraStream:
             ReaderGoneError: it ended well, but before it had read everything, and `allow_partial` was not given.
             HydraError: what ended the stream; the command was killed.
         """
-        return self.running(command, self._halted, check=check)()
+        return self._run(self._begin(), command, self._halted, check=check)
 
-    def running(
-        self, command: str | Sequence[str], halted: Callable[[], bool], *, check: bool
-    ) -> Callable[[], PipeResult]:
-        """What does it, in whichever thread it is called."""
-        settings = self._begin()
-        return lambda: self._run(settings, command, halted, check=check)
+    async def arun(self, command: str | Sequence[str], *, check: bool = True) -> PipeResult:
+        """The same, awaitable; cancelling it kills the command and ends the transfer."""
+        halt, order = threading.Event(), self._begin()
+        return await runtime.in_thread(lambda: self._run(order, command, halt.is_set, check=check), halt.set)
 
     def _run(
-        self, settings: Settings, command: str | Sequence[str], halted: Callable[[], bool], *, check: bool
+        self, order: Mapping[str, Any], command: str | Sequence[str], halted: Callable[[], bool], *, check: bool
     ) -> PipeResult:
         with tempfile.TemporaryDirectory(prefix="hydraflow-") as place, _output() as out, _output() as said:
             code = consumers.run(
                 [self._url],
                 _words(command, Path(place)),
-                **self._order,
+                **order,
                 allow_partial=self._allow_partial,
-                on_progress=self._on_progress,
-                on_outcome=self._ended,
+                on_outcome=lambda _, outcome: self._note(outcome if isinstance(outcome, FetchResult) else None),
                 stopped=halted,
                 stdout=out.fileno(),
                 stderr=said.fileno(),
-                settings=settings,
             )
             result = PipeResult(
                 returncode=code, stdout=_tail(out), stdout_bytes=_length(out), stderr=_tail(said), stream=self.result
             )
         if check and code:
-            last = result.stderr.strip().rpartition("\n")[2]
-            raise CommandFailedError(
-                f"the command ended with exit code {code}{': ' if last else ''}{last}",
-                returncode=code,
-                stderr=result.stderr,
-                url=urls.redact(self._url),
-            )
+            raise _command_failed(result, self._url)
         return result
 
 
@@ -238,103 +213,12 @@ class AsyncHydraStream:
     def __fspath__(self) -> str:
         return os.fspath(self._stream)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async with self._stream.aopen() as opened:
-            async for chunk in opened:
-                yield chunk
-            self._stream.note(opened.result)
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._stream.achunks()
 
     async def run(self, command: str | Sequence[str], *, check: bool = True) -> PipeResult:
         """The same as `HydraStream.run`; cancelling it kills the command and ends the transfer."""
-        halt = threading.Event()
-        work = self._stream.running(command, halt.is_set, check=check)
-        return await runtime.in_thread(work, halt.set)
-
-
-# ── a named pipe for a consumer of one's own ─────────────────────────────────────────────────────────────────────────
-
-
-class _Fifo:
-    """A named pipe in a directory of its own, and the thread that feeds it."""
-
-    def __init__(self, feed: Callable[[Path, Callable[[], bool]], object], *, allow_partial: bool) -> None:
-        self._directory = tempfile.TemporaryDirectory(prefix="hydraflow-")
-        self._halt, self._allow_partial = threading.Event(), allow_partial
-        self._error: BaseException | None = None
-        self._feed = feed
-        self._thread = threading.Thread(target=self._run, name="hydraflow-feeder", daemon=True)
-        self._thread.start()
-        self.path = self._found()
-
-    def _run(self) -> None:
-        try:
-            self._feed(Path(self._directory.name), self._halt.is_set)
-        except BaseException as error:  # noqa: BLE001 - raised where the context ends
-            self._error = error
-
-    def _found(self) -> Path:
-        while self._thread.is_alive():
-            for path in Path(self._directory.name).iterdir():
-                return path
-            time.sleep(_SLICE / 10)
-        self._directory.cleanup()
-        raise self._error or SinkError("no named pipe could be made")
-
-    def end(self, *, failed: bool) -> None:
-        """The consumer is done.
-
-        Raises:
-            ReaderGoneError: it has not read everything.
-            HydraError: what ended the stream.
-        """
-        try:
-            self._thread.join(0 if failed else _GRACE)
-            late = self._thread.is_alive()
-            self._halt.set()
-            self._thread.join()
-        finally:
-            self._directory.cleanup()
-        if failed or (self._allow_partial and (late or isinstance(self._error, (ReaderGoneError, NoReaderError)))):
-            return
-        if late and isinstance(self._error, asyncio.CancelledError):
-            raise ReaderGoneError(
-                "the stream was left before everything was read, so not all was verified",
-                hint="Pass allow_partial=True if that is meant.",
-            )
-        if self._error is not None:
-            raise self._error
-
-
-def _kill_readers(directory: Path) -> None:
-    """Kill the descendants of this process that have a pipe of this directory open."""
-    with contextlib.suppress(OSError):  # not every system has it
-        parents = {int(each.name): _parent(each) for each in Path("/proc").iterdir() if each.name.isdigit()}
-        for pid in parents:
-            if _descends(pid, os.getpid(), parents) and _has_open(pid, f"{directory}{os.sep}"):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
-
-
-def _parent(process: Path) -> int:
-    try:
-        # Behind the name, which may hold anything: state, parent.
-        return int((process / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
-def _descends(pid: int, ancestor: int, parents: Mapping[int, int]) -> bool:
-    pid = parents.get(pid, 0)
-    while pid not in (0, ancestor):
-        pid = parents.get(pid, 0)
-    return pid == ancestor
-
-
-def _has_open(pid: int, prefix: str) -> bool:
-    try:
-        return any(os.readlink(each).startswith(prefix) for each in Path(f"/proc/{pid}/fd").iterdir())  # noqa: PTH115
-    except OSError:  # it has ended meanwhile
-        return False
+        return await self._stream.arun(command, check=check)
 
 
 # ── a command ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -348,6 +232,16 @@ def _words(command: str | Sequence[str], place: Path) -> list[str]:
     piped = _VARIABLE in command
     script.write_text(f'export {_VARIABLE}="$1"; shift\n{command}\n' if piped else f"{command}\n")
     return ["bash", "-euo", "pipefail", str(script), *(["{}"] if piped else [])]
+
+
+def _command_failed(result: PipeResult, url: str) -> CommandFailedError:
+    last = result.stderr.strip().rpartition("\n")[2]
+    return CommandFailedError(
+        f"the command ended with exit code {result.returncode}{': ' if last else ''}{last}",
+        returncode=result.returncode,
+        stderr=result.stderr,
+        url=urls.redact(url),
+    )
 
 
 def _output() -> IO[bytes]:
@@ -372,6 +266,7 @@ def hydra_stream(
     digest: str | None = None,
     keep: str | os.PathLike[str] | None = None,
     decompress: bool = False,
+    lock: pinning.Path = None,
     headers: Mapping[str, str] | None = None,
     profile: HydraProfile | str | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -393,7 +288,8 @@ def hydra_stream(
         digest: `ALGORITHM:HEX` that the file must have.
         keep: a file or directory to write it to as well, so that a retry goes on from there.
         decompress: give what is in a file that gzip, Zstandard or xz has compressed.
-        headers: as for `hydra_fetch`; so are the next two.
+        lock: a data lock that knows the URL, as for `hydra_fetch`; so are the next three.
+        headers: see there.
         profile: see there.
         settings: see there.
         allow_partial: a consumer may end before it has read everything, as `head` does.
@@ -401,6 +297,7 @@ def hydra_stream(
     """
     return HydraStream(
         reveal(url),
+        lock=lock,
         profile=profile,
         headers=headers,
         settings=settings,
@@ -410,116 +307,3 @@ def hydra_stream(
         spool=keep,
         decompress=decompress,
     )
-
-
-def _pipe(
-    url: str | SecretStr,
-    command: str | Sequence[str],
-    *,
-    digest: str | None = None,
-    keep: str | os.PathLike[str] | None = None,
-    decompress: bool = False,
-    headers: Mapping[str, str] | None = None,
-    profile: HydraProfile | str | None = None,
-    settings: Mapping[str, Any] | None = None,
-    allow_partial: bool = False,
-    progress: bool = True,
-) -> PipeResult:
-    """Stream a URL through a command, as a task: nothing on disk, and no result of broken or wrong data.
-
-    A failing transfer kills the command with all that it has started, before it could see the end of its input; then
-    the task is retried if that can help.  A command that fails is not retried.
-
-    Args:
-        url: as for `hydra_stream`; so are the others.
-        command: `"zcat | grep -c '^>'"`, or the words of a program: see `HydraStream.run`.
-        digest: see there.
-        keep: see there.
-        decompress: see there.
-        headers: see there.
-        profile: see there.
-        settings: see there.
-        allow_partial: see there.
-        progress: show a progress artifact in the UI, for transfers that take more than two seconds.
-
-    Raises:
-        CommandFailedError: the command's exit code is not 0.
-        HydraError: see `HydraStream.run`.
-    """
-    with contextlib.ExitStack() as stack:
-        board = Board.of_this_run() if progress else None
-        if board is not None:
-            stack.callback(board.close)
-        opening = hydra_stream(
-            url,
-            digest=digest,
-            keep=keep,
-            decompress=decompress,
-            headers=headers,
-            profile=profile,
-            settings=settings,
-            allow_partial=allow_partial,
-            on_progress=board,
-        )
-        return _told(stack.enter_context(opening).run(command))
-
-
-async def _apipe(
-    url: str | SecretStr,
-    command: str | Sequence[str],
-    *,
-    digest: str | None = None,
-    keep: str | os.PathLike[str] | None = None,
-    decompress: bool = False,
-    headers: Mapping[str, str] | None = None,
-    profile: HydraProfile | str | None = None,
-    settings: Mapping[str, Any] | None = None,
-    allow_partial: bool = False,
-    progress: bool = True,
-) -> PipeResult:
-    async with contextlib.AsyncExitStack() as stack:
-        board = Board.of_this_run() if progress else None
-        if board is not None:
-            stack.push_async_callback(board.aclose)
-        opening = hydra_stream(
-            url,
-            digest=digest,
-            keep=keep,
-            decompress=decompress,
-            headers=headers,
-            profile=profile,
-            settings=settings,
-            allow_partial=allow_partial,
-            on_progress=board,
-        )
-        stream = await stack.enter_async_context(opening)
-        return _told(await stream.run(command))
-
-
-def _told(result: PipeResult) -> PipeResult:
-    stream = result.stream
-    read = "not read to its end" if stream is None else f"{stream.size:,} bytes, {stream.proof}"
-    logger().info("streamed: %s; exit code %s", read, result.returncode)
-    return result
-
-
-def _run_name(parameters: dict[str, Any]) -> str:
-    command = parameters["command"]
-    words = command.split() if isinstance(command, str) else command
-    program = Path(os.fspath(words[0])).name if words else ""
-    return f"pipe-{urls.file_name(reveal(parameters['url']))}-{program}"
-
-
-hydra_pipe = HydraTask(
-    _pipe,
-    _apipe,
-    name="hydra_pipe",
-    description="Stream a file through a command, verified.",
-    task_run_name=_run_name,
-    retries=3,
-    retry_delay_seconds=[1, 2, 4],
-    retry_jitter_factor=0.5,
-    retry_condition_fn=worth_another_try,
-    cache_policy=NO_CACHE,
-    result_serializer=SERIALIZER,
-)

@@ -30,6 +30,8 @@ DA, DB = Digest("md5", MD5), Digest("sha256", SHA256)
         (f"\ufeff{A}\n", [Entry(A)]),
         (f"{A}\n{A}\n", [Entry(A)]),
         (f"{A}#mirror={B}\n", [Entry(A, mirrors=(B,))]),
+        (f"{A} {MD5}\n{B}\tSHA-256:{SHA256}\n", [Entry(A, digest=DA), Entry(B, digest=DB)]),
+        (f"{A}#size=5  {MD5}\n", [Entry(A, digest=DA, size=5)]),
         # aria2
         (f"{A}\t{B}\t\n  out=x.gz\n  checksum=md5={MD5}\n", [Entry(A, "x.gz", DA, mirrors=(B,))]),
         (f"{A}\n\tdir=./sub\n{B}\n dir=s/\n out=n\n split=4\n", [Entry(A, "sub/a.gz"), Entry(B, "s/n")]),
@@ -90,6 +92,9 @@ def test_the_european_nucleotide_archive():
     [
         ("ftp://h/x", r"line 1: the scheme 'ftp' is not supported"),
         (f"{A}\nnot a URL\n", r"line 2: the URL has a space"),
+        (f"{A} 12345678\n", r"line 1: .*digest"),
+        (f"{A} 123\n", r"line 1: the URL has a space"),
+        (f"{A}#md5={'1' * 32} {MD5}\n", r"line 1: two different md5 digests"),
         (" out=x\n", r"line 1: an option stands before the first URL"),
         (f"{A}\n checksum=md5=12\n", r"line 2: a md5 digest has 32 hexadecimal digits"),
         (f"{A}\n out=../x\n", r"line 2: '\.\./x' is not a name for a file below the output directory"),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
@@ -20,15 +22,20 @@ from prefect.settings import (
 )
 from prefect.testing.utilities import prefect_test_harness
 
+from hydraflow.prefect import budgets
+from tests.integrations.prefect.victims import until
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where tests run side by side, those here share a process, and with it the server."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("prefect"))
+            item.add_marker(pytest.mark.timeout(func_only=True))  # a server takes its time on a busy machine
 
 
 @pytest.fixture(scope="session")
@@ -80,3 +87,33 @@ def run_log() -> Iterator[RunLog]:
     yield handler
     for logger in loggers:
         logger.removeHandler(handler)
+
+
+#: The limit of connections to every server of these tests.
+LIMIT = f"{budgets.PREFIX}127.0.0.1"
+
+
+def active() -> int:
+    """How many of them are taken."""
+    with get_client(sync_client=True) as client:
+        return client.read_global_concurrency_limit_by_name(LIMIT).active_slots
+
+
+@pytest.fixture
+def limit(prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Makes the limit; gone at the end, and nothing is remembered of it."""
+    monkeypatch.setattr(budgets, "_LINGER", 0.2)
+    monkeypatch.setattr(budgets, "_TRY", 0.1)
+    budgets._shares.clear()
+
+    def make(count: int) -> None:
+        with get_client(sync_client=True) as client:
+            client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=LIMIT, limit=count))
+
+    yield make
+    try:
+        until(lambda: active() == 0, 10)  # what is idle gives back
+    finally:
+        with get_client(sync_client=True) as client:
+            client.delete_global_concurrency_limit_by_name(LIMIT)
+        budgets._shares.clear()

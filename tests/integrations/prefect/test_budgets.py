@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
+import time
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from prefect import flow
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.futures import wait
 
 from hydraflow.prefect import budgets, hydra_fetch, hydra_fetch_many, hydra_pipe
-from tests.integrations.prefect.victims import ROOT, environment, until
+from hydraflow.settings import load
+from tests.integrations.prefect.conftest import LIMIT, active
+from tests.integrations.prefect.victims import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.faults.origin import Origin
@@ -24,49 +26,25 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
-NAME = f"{budgets.PREFIX}127.0.0.1"
-
-
-def active() -> int:
-    with get_client(sync_client=True) as client:
-        return client.read_global_concurrency_limit_by_name(NAME).active_slots
-
-
-@pytest.fixture
-def limit(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Makes the limit; gone at the end, and nothing is remembered of it."""
-    monkeypatch.setattr(budgets, "_LINGER", 0.2)
-    monkeypatch.setattr(budgets, "_TRY", 0.1)
-    budgets._shares.clear()
-
-    def make(count: int) -> None:
-        with get_client(sync_client=True) as client:
-            client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=NAME, limit=count))
-
-    yield make
-    until(lambda: active() == 0)  # what is idle gives back
-    with get_client(sync_client=True) as client:
-        client.delete_global_concurrency_limit_by_name(NAME)
-    budgets._shares.clear()
-
 
 def serve(origin: Origin, count: int, size: int = 50_000) -> list[str]:
     return [origin.add(f"/{number}.bin", b"x" * size) for number in range(count)]
 
 
 @pytest.mark.parametrize("way", ["map", "many", "gather"])
-def test_half_of_it_for_one_process(origin: Origin, tmp_path: Path, limit: Any, way: str) -> None:
+def test_half_of_it_for_one_process(origin: Origin, tmp_path: Path, limit: Callable[[int], None], way: str) -> None:
     limit(6)
-    origin.when().head_delay(0.05)
+    origin.when().head_delay(0.15)
     urls = serve(origin, 12)
 
     @flow
     def everything() -> None:
         if way == "map":
-            hydra_fetch.map(urls, f"{tmp_path}/").wait()
+            futures = list(hydra_fetch.map(urls, f"{tmp_path}/"))
         else:
-            hydra_fetch_many(urls, tmp_path)
-        assert active() == 3
+            futures = [hydra_fetch_many.submit(urls, tmp_path)]
+        until(lambda: active() == 3, 20)
+        wait(futures)
 
     @flow
     async def gathered() -> None:
@@ -84,12 +62,12 @@ def test_without_a_limit_there_is_none(origin: Origin, tmp_path: Path) -> None:
     assert origin.peak_connections > 6
 
 
-def test_who_comes_late_waits(origin: Origin, tmp_path: Path, limit: Any, run_log: RunLog) -> None:
+def test_who_comes_late_waits(origin: Origin, tmp_path: Path, limit: Callable[[int], None], run_log: RunLog) -> None:
     limit(1)
     message = "waiting for a share of the 1 connections"
     url = serve(origin, 1)[0]
     with get_client(sync_client=True) as client:
-        lease = client.increment_concurrency_slots_with_lease([NAME], 1, "concurrency", 60).json()["lease_id"]
+        lease = client.increment_concurrency_slots_with_lease([LIMIT], 1, "concurrency", 60).json()["lease_id"]
 
         @flow
         def waiting() -> int:
@@ -105,7 +83,7 @@ def test_who_comes_late_waits(origin: Origin, tmp_path: Path, limit: Any, run_lo
 
 
 @pytest.mark.parametrize("way", ["submit", "await", "pipe"])
-def test_a_timeout_while_waiting(origin: Origin, tmp_path: Path, limit: Any, way: str) -> None:
+def test_a_timeout_while_waiting(origin: Origin, tmp_path: Path, limit: Callable[[int], None], way: str) -> None:
     limit(1)
     url = serve(origin, 1)[0]
     short = {"timeout_seconds": 0.4, "retries": 0}
@@ -123,7 +101,7 @@ def test_a_timeout_while_waiting(origin: Origin, tmp_path: Path, limit: Any, way
 
     until(lambda: active() == 0)  # the test before may still be giving its slots back
     with get_client(sync_client=True) as client:
-        lease = client.increment_concurrency_slots_with_lease([NAME], 1, "concurrency", 60).json()["lease_id"]
+        lease = client.increment_concurrency_slots_with_lease([LIMIT], 1, "concurrency", 60).json()["lease_id"]
         try:
             with pytest.raises(TimeoutError):
                 asyncio.run(async_flow()) if way == "await" else sync_flow()
@@ -132,29 +110,59 @@ def test_a_timeout_while_waiting(origin: Origin, tmp_path: Path, limit: Any, way
     assert origin.ledger == []
 
 
-def test_connections_are_closed_before_others_get_the_slots(origin: Origin, tmp_path: Path, limit: Any) -> None:
+def test_connections_are_closed_before_others_get_the_slots(
+    origin: Origin, tmp_path: Path, limit: Callable[[int], None]
+) -> None:
     limit(4)
     flow(lambda: hydra_fetch_many(serve(origin, 4), tmp_path))()
     until(lambda: active() == 0)
     assert not origin._writers
 
 
-def test_it_is_given_back_when_a_process_ends(origin: Origin, tmp_path: Path, limit: Any, prefect_api: str) -> None:
+def test_it_is_kept_while_the_server_is_away(
+    origin: Origin, tmp_path: Path, limit: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, run_log: RunLog
+) -> None:
+    renew, tries = SyncPrefectClient.renew_concurrency_lease, []
+
+    def fail_twice(self: SyncPrefectClient, *args: Any) -> None:
+        tries.append(args)
+        if len(tries) <= 2:
+            raise httpx.ConnectError("refused")
+        renew(self, *args)
+
+    monkeypatch.setattr(SyncPrefectClient, "renew_concurrency_lease", fail_twice)
+    monkeypatch.setattr(budgets, "_RENEW", 0.2)
     limit(4)
-    url = serve(origin, 1)[0]
-    code = (
-        "import sys; from prefect import flow; from hydraflow.prefect import hydra_fetch\n"
-        "flow(lambda: hydra_fetch(*sys.argv[1:]))()"
-    )
-    home = environment(prefect_api, tmp_path / "home")
-    subprocess.run(
-        [sys.executable, "-c", code, url, str(tmp_path / "x.bin")], cwd=ROOT, env=home, check=True, timeout=60
-    )
-    assert active() == 0
-    assert origin.peak_connections == 1
+    origin.when().slow(40_000)
+
+    @flow
+    def long() -> None:
+        files = hydra_fetch_many.submit(serve(origin, 2, 80_000), tmp_path)
+        until(lambda: len(tries) > 3)
+        assert active() == 2
+        files.result()
+
+    long()
+    assert not any("cannot be kept to" in line for line in run_log.lines)
 
 
-def test_outside_of_runs_nobody_is_asked(origin: Origin, tmp_path: Path, limit: Any) -> None:
+def test_many_are_given_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By servers that take their time: the end of a process does not wait for one after the other."""
+
+    def slow(share: budgets._Share) -> None:
+        share.over.wait()
+        time.sleep(0.3)
+
+    monkeypatch.setattr(budgets._Share, "_work", slow)
+    shares = {(str(number), load()): budgets._Share(str(number), load()) for number in range(5)}
+    monkeypatch.setattr(budgets, "_shares", shares)
+    start = time.monotonic()
+    budgets._end()
+    assert time.monotonic() - start < 1
+    assert not any(share._thread.is_alive() for share in shares.values())
+
+
+def test_outside_of_runs_nobody_is_asked(origin: Origin, tmp_path: Path, limit: Callable[[int], None]) -> None:
     limit(1)
     hydra_fetch.fn(serve(origin, 1)[0], tmp_path / "x.bin")
     assert budgets._shares == {}

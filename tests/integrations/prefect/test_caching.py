@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import socket
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from prefect import flow, task
 from prefect.cache_policies import INPUTS, TASK_SOURCE
+from prefect.settings import PREFECT_HOME
 
 from hydraflow.errors import DestinationExistsError
 from hydraflow.prefect import FetchedFile, FileOnDisk, hydra_fetch
+from tests.integrations.prefect.victims import ROOT, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,14 +115,39 @@ def test_a_change_that_hides_is_found_by_a_deep_look(url: str, tmp_path: Path, r
     assert run(url, tmp_path / "x.bin", deep)[0] == "Cached"
 
 
-def test_another_machine_looks_for_itself(
-    origin: Origin, url: str, tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def elsewhere(tmp_path: Path, prefect_api: str) -> Callable[..., None]:
+    """Runs the flow as on a machine of another name with a disk of its own, and the same storage of results."""
+    home, place = PREFECT_HOME.value(), tmp_path / "disk"
+    place.mkdir()
+    become = ["unshare", "--user", "--map-root-user", "--mount", "--uts", "sh", "-c"]
+    prepare = f"mount -t tmpfs tmpfs {place} && hostname elsewhere"
+    permitted = subprocess.run([*become, prepare], check=False, capture_output=True, text=True)
+    if permitted.returncode != 0:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"no namespace here: {permitted.stderr}")
+
+    def fetch(url: str, dest: Path) -> None:
+        words = [sys.executable, "-m", "tests.integrations.prefect.victim", "direct", url, str(dest)]
+        check = f"{shlex.join(words)} && sha256sum {dest} && test ! -e {dest}.before"
+        done = subprocess.run(
+            [*become, f"{prepare} && {check}"],
+            cwd=ROOT, env=environment(prefect_api, home), check=False, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert SHA256 in done.stdout
+
+    return fetch
+
+
+def test_a_moved_machine_fetches_for_itself(
+    origin: Origin, url: str, tmp_path: Path, run: Any, elsewhere: Callable[..., None]
 ) -> None:
-    run(url, tmp_path / "x.bin")
-    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
-    (tmp_path / "x.bin").rename(tmp_path / "y.bin")  # that machine's disk
-    assert run(url, tmp_path / "x.bin")[0] == "Completed"
+    dest = tmp_path / "disk" / "x.bin"
+    assert run(url, dest)[0] == "Completed"
+    dest.with_name("x.bin.before").touch()  # on this disk only
+    elsewhere(url, dest)
     assert origin.bytes_served() == 2 * len(DATA)
+    assert run(url, dest)[0] == "Cached", "its record is not touched by what happens elsewhere"
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,19 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[3]
 
 
-def test_counts(nginx: Nginx, samples: Samples, tmp_path: Path) -> None:
+def test_counts(nginx: Nginx, samples: Samples, tmp_path: Path, prefect_api: str) -> None:
+    run(nginx, samples, tmp_path, {"PREFECT_API_URL": prefect_api})
+
+
+def run(nginx: Nginx, samples: Samples, tmp_path: Path, more: dict[str, str]) -> None:
+    """It in a process of its own; Prefect starts a server for it if none is named, which `make soak` does."""
     url = f"{nginx.url}/genome.fa.gz#sha256={samples.sha256['genome.fa.gz']}"
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "PREFECT_HOME": str(tmp_path / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        **more,
     }
     done = subprocess.run(
         [sys.executable, ROOT / "workflows" / "count_records.py", url, "--dest", "data"],

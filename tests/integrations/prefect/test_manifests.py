@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
+import logging
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
+from hydraflow.core.manifests import Entry
 from hydraflow.errors import ConfigurationError, StorageError
 from hydraflow.prefect import manifests
 
@@ -29,7 +32,7 @@ def written(tmp_path: Path, text: str) -> Path:
             [f"https://h/a#md5={MD5}", f"https://h/b#sha256={SHA256}"],
         ),
         (f"https://h/a#md5={MD5}", [f"https://h/a#md5={MD5}"]),
-        (f"https://h/a#size=5 {MD5}", [f"https://h/a#size=5&md5={MD5}"]),
+        (f"https://h/a#size=5 {MD5}", [f"https://h/a#md5={MD5}&size=5"]),
         (f"\ufeffurl,md5\nhttps://h/a,{MD5}\n", [f"https://h/a#md5={MD5}"]),
         (f'sample,url,sha256,size\none,"https://h/a,b",{SHA256},7\n', [f"https://h/a,b#sha256={SHA256}&size=7"]),
         (f"URL\tdigest\nhttps://h/a\tmd5:{MD5}\nhttps://h/b\t\n", [f"https://h/a#md5={MD5}", "https://h/b"]),
@@ -46,6 +49,20 @@ def test_files(tmp_path: Path, text: str, urls: list[str]) -> None:
     assert manifests.read(str(written(tmp_path, text))) == urls
 
 
+def test_names_and_headers_of_other_forms_are_kept_for_many_files(tmp_path: Path) -> None:
+    text = json.dumps([{"url": "https://h/a", "name": "run/x", "headers": {"X-A": "b"}, "size": 5}])
+    assert manifests.items(written(tmp_path, text)) == [
+        Entry("https://h/a", "run/x", size=5, headers=(("X-A", "b"),)),
+    ]
+    assert manifests.read(written(tmp_path, text)) == ["https://h/a#size=5"]
+
+
+def test_columns_without_a_meaning_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "hydraflow.prefect"):
+        manifests.read(written(tmp_path, f"url,md5_wrong\nhttps://h/a,{MD5}\n"))
+    assert "passed over, since it means nothing here: md5_wrong" in caplog.text
+
+
 def test_lists() -> None:
     assert manifests.read(["https://h/a", SecretStr("https://h/b?sig=x")]) == ["https://h/a", "https://h/b?sig=x"]
 
@@ -53,11 +70,10 @@ def test_lists() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "lists no file"),
-        ("# nothing\n", "lists no file"),
-        ("no url\n", "not a URL: 'no'"),
-        ("https://h/a 123\n", "not a digest: '123'"),
-        ("\0\xff", "not a URL"),
+        ("", "manifest lists no file"),
+        ("# nothing\n", "manifest lists no file"),
+        ("no_url\n", "manifest: line 1: this is not a URL"),
+        ("https://h/a 123\n", "manifest: line 1: the URL has a space"),
     ],
 )
 def test_what_cannot_be_meant(tmp_path: Path, text: str, message: str) -> None:
@@ -73,5 +89,5 @@ def test_what_is_no_manifest(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="only once"):
         manifests.read(iter(["https://h/a"]))
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigurationError, match="not a text"):
+    with pytest.raises(ConfigurationError, match="not a text in UTF-8"):
         manifests.read(tmp_path / "binary")

@@ -93,7 +93,7 @@ def test_a_manifest_file(origin: Origin, tmp_path: Path) -> None:
     rows = [f"{url},{known}" for url, known in zip(urls, sums, strict=True)]
     (tmp_path / "manifest.csv").write_text("\n".join(["url,md5,size", *rows]))
     got = quick(tmp_path / "manifest.csv", tmp_path / "all")
-    assert [file.proof for file in got] == ["verified md5 (url fragment)"] * 2
+    assert [file.proof for file in got] == ["verified md5 (manifest)"] * 2
 
 
 def test_a_second_run_fetches_nothing(origin: Origin, tmp_path: Path) -> None:
@@ -156,6 +156,23 @@ def test_the_table_has_a_row_for_each_file(origin: Origin, tmp_path: Path) -> No
     assert rows[1]["proof"] == "verified sha256 (url fragment)"
     assert "404" in rows[0]["proof"]
     assert "hush" not in table.data
+
+
+def test_each_flow_has_a_table_of_its_own(origin: Origin, tmp_path: Path) -> None:
+    urls, runs = serve(origin, contents(1)), []
+    noting = quick.with_options(on_completion=[lambda task, run, state: runs.append(run)])
+
+    @flow(name="Nightly Mirror_2")
+    def submitting() -> None:
+        noting.submit(urls, tmp_path).result()
+
+    @flow(name="Ünïcode")
+    async def awaiting() -> None:
+        await noting(urls, tmp_path)
+
+    submitting()
+    asyncio.run(awaiting())
+    assert [shown(run)["table"].key for run in runs] == ["hydraflow-files-nightly-mirror-2", "hydraflow-files-n-code"]
 
 
 def test_one_bar_for_all(origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

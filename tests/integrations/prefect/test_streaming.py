@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import hashlib
 import io
@@ -17,9 +18,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prefect import flow, task
 
-from hydraflow.errors import ConfigurationError, DigestMismatchError, HydraError, NotFoundError, ReaderGoneError
-from hydraflow.prefect import CommandFailedError, PipeResult, hydra_pipe, hydra_stream
+from hydraflow.errors import (
+    ConfigurationError,
+    DigestMismatchError,
+    HydraError,
+    NotFoundError,
+    ReaderGoneError,
+    ResourceChangedError,
+)
+from hydraflow.prefect import CommandFailedError, PipeResult, fifos, hydra_pipe, hydra_stream
 from hydraflow.prefect.serialising import SERIALIZER
+from tests.integrations.prefect.victims import until
 
 if TYPE_CHECKING:
     from tests.faults.origin import Origin
@@ -60,6 +69,13 @@ def _is_marked(process: Path, mark: str) -> bool:
         return f"HYDRAFLOW_TEST_MARK={mark}".encode() in (process / "environ").read_bytes()
     except OSError:
         return False
+
+
+def _reads(pid: int) -> bool:
+    """It has a pipe of a name open."""
+    with contextlib.suppress(OSError):
+        return any("hydraflow-" in str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir())
+    return False
 
 
 class TestConsumers:
@@ -173,6 +189,61 @@ class TestConsumers:
         else:
             with pytest.raises(ReaderGoneError):
                 read()
+
+    def test_a_pipe_of_ones_own_that_nobody_opens(self, url: str) -> None:
+        with pytest.raises(ReaderGoneError, match="left before everything was read"), hydra_stream(url) as stream:
+            os.fspath(stream)
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_a_reader_that_comes_just_when_it_breaks_sees_no_end(
+        self, origin: Origin, monkeypatch: pytest.MonkeyPatch, when: str
+    ) -> None:
+        """It opens the pipe before, or after, those that have it open are looked for."""
+        look, readers = fifos._kill_readers, []
+
+        def meanwhile(directory: Path) -> bool:
+            if when == "after":
+                found = look(directory)
+            readers.append(subprocess.Popen(["cat", directory / "none.gz"], stderr=subprocess.DEVNULL))
+            if when == "before":
+                until(lambda: readers[-1].poll() is not None or _reads(readers[-1].pid))
+                found = look(directory)
+            readers[-1].wait(20)
+            return found
+
+        monkeypatch.setattr(fifos, "_kill_readers", meanwhile)
+        with pytest.raises(NotFoundError), hydra_stream(f"{origin.url}/none.gz") as stream:
+            until(lambda: bool(os.fspath(stream) and readers))
+        assert readers
+        assert all(each.wait(20) != 0 for each in readers)
+
+    def test_not_after_its_end(self, url: str) -> None:
+        with hydra_stream(url) as stream:
+            pass
+        with pytest.raises(ConfigurationError, match="not open"):
+            list(stream)
+
+    @pytest.mark.parametrize("way", ["sync", "async"])
+    def test_a_loop_that_is_left_early_ends_the_transfer_with_the_context(
+        self, origin: Origin, url: str, way: str
+    ) -> None:
+        origin.when().slow(200_000)
+        kept: list[Any] = []  # by whoever has left it
+
+        def read() -> None:
+            with hydra_stream(url) as stream:
+                kept.append(iter(stream))
+                next(kept[0])
+
+        async def aread() -> None:
+            async with hydra_stream(url) as stream:
+                kept.append(aiter(stream))
+                await anext(kept[0])
+
+        asyncio.run(aread()) if way == "async" else read()
+        served = origin.bytes_served()
+        time.sleep(0.5)
+        assert origin.bytes_served() - served < 50_000
 
     def test_an_error_in_the_body_is_the_error(self, url: str) -> None:
         with pytest.raises(ZeroDivisionError), hydra_stream(url) as stream:
@@ -301,6 +372,8 @@ class TestRuns:
     [
         NotFoundError("gone", status=404, url="https://host/x"),
         DigestMismatchError("wrong", algorithm="md5", expected="0", actual="1", source="caller"),
+        ResourceChangedError("new", was="a", now="b", url="https://host/x", hint="Lock it anew."),
+        CommandFailedError("failed", returncode=3, stderr="no such genome"),
         HydraError("odd"),
     ],
 )
@@ -308,3 +381,23 @@ def test_errors_come_back_from_json(error: HydraError) -> None:
     again = SERIALIZER.loads(SERIALIZER.dumps(error))
     assert type(again) is type(error)
     assert (str(again), vars(again)) == (str(error), vars(error))
+
+
+def test_groups_of_errors_come_back_from_json() -> None:
+    group = ExceptionGroup("2 of 3 files failed", [NotFoundError("gone", status=404), ValueError("odd")])
+    again = SERIALIZER.loads(SERIALIZER.dumps(group))
+    assert isinstance(again, ExceptionGroup)
+    assert str(again) == str(group)
+    first, second = again.exceptions
+    assert isinstance(first, NotFoundError)
+    assert (str(first), first.status) == ("gone", 404)
+    assert isinstance(second, ValueError)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_name_of_a_run_tells_no_variable_of_the_command(url: str) -> None:
+    names: list[str] = []
+    noting = quick.with_options(on_completion=[lambda task, run, state: names.append(run.name)])
+    noting(url, "TOKEN=hush cat > /dev/null")
+    noting(url, "TOKEN=hush\ncat > /dev/null")
+    assert names == ["pipe-x.fa.gz-cat"] * 2

@@ -85,10 +85,15 @@ def test_the_retry_resumes(
 
 @MODES
 def test_the_last_timeout_is_the_outcome(
-    origin: Origin, tmp_path: Path, run: Callable[[str, Path], FetchedFile], run_log: RunLog
+    origin: Origin,
+    tmp_path: Path,
+    run: Callable[[str, Path], FetchedFile],
+    run_log: RunLog,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     url = origin.add("/x.bin", DATA)
     origin.when().stall(after=300_000)
+    monkeypatch.setitem(globals(), "impatient", impatient.with_options(retries=0))
     with pytest.raises(TimeoutError):
         run(url, tmp_path / "x.bin")
     assert any("Finished in state TimedOut" in line for line in run_log.lines)

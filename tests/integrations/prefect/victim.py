@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from prefect import flow, task
+from prefect.task_runners import ProcessPoolTaskRunner
 
 from hydraflow.prefect import FetchedFile, hydra_fetch, hydra_fetch_many, hydra_pipe, hydra_stream
 
@@ -30,6 +31,11 @@ def mapped(url: str, dest: str) -> list[FetchedFile]:
 @flow
 def many(url: str, dest: str) -> list[FetchedFile]:
     return hydra_fetch_many.submit([url], Path(dest).parent).result()
+
+
+@flow(task_runner=ProcessPoolTaskRunner(max_workers=2))
+def pooled(url: str, dest: str) -> FetchedFile:
+    return hydra_fetch.submit(url, dest).result()
 
 
 @flow
@@ -57,6 +63,16 @@ def piped(url: str, dest: str) -> None:
     hydra_pipe.submit(url, f"cat > /dev/null && touch {dest}.commit").result()
 
 
+@flow
+def fetched_and_piped(url: str, dest: str) -> None:
+    futures = [
+        hydra_fetch.submit(url, dest),
+        hydra_pipe.submit(f"{url}.piped", f"cat > /dev/null && touch {dest}.commit"),
+    ]
+    for each in futures:
+        each.result()
+
+
 @task
 def stream_task(url: str) -> int:
     with hydra_stream(url) as stream:
@@ -79,13 +95,6 @@ def timed_out(url: str, dest: str) -> None:
 def sleeping(url: str, dest: str) -> None:
     """Nothing of ours."""
     time.sleep(60)
-
-
-@flow
-def left_alone(url: str, dest: str) -> None:
-    """Nobody waits for the transfer."""
-    hydra_fetch.submit(url, dest)
-    time.sleep(0.5)
 
 
 def main(way: str, url: str, dest: str) -> None:

@@ -42,6 +42,7 @@ def starter(api: str, home: Path) -> Iterator[Callable[[str, str, Path], subproc
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
+                start_new_session=True,
             )
             stack.callback(process.communicate)
             stack.callback(process.kill)
