@@ -215,6 +215,9 @@ def pick(sources: Sequence[Source], running: Sequence[int], now: float, *, lead:
         return min(awake, key=lambda each: (each.reluctance, each.index), default=None)
     quick = [each for each in awake if now >= each.slow_until] or awake
     open_ = [each for each in quick if running[each.index] < _worth(each, lead, alone=len(quick) == 1)]
+    if not any(running[each.index] for each in awake if each.standing is Standing.ADMITTED):
+        # What is new is tasted beside what is known, not in its stead: each that is mute would cost its time in a row.
+        open_ = [each for each in open_ if each.standing is Standing.ADMITTED] or open_
     return min(open_, key=_rank, default=None)
 
 
