@@ -210,12 +210,14 @@ class Transport:
 
 
 def _next_hop(was: httpx.URL, to: httpx.URL, headers: Mapping[str, str]) -> _Hop:
-    """Where a redirect leads; the caller's headers go along only as long as it stays with one origin."""
+    """Where a redirect leads; headers and password of the caller go along only as long as it stays with one origin."""
     if to.scheme not in ("http", "https"):
         raise _refuse(f"redirect to a {to.scheme}:// URL refused")
     if was.scheme == "https" and to.scheme == "http":
         raise _refuse("redirect from https to http refused")
-    return _Hop(str(to), headers if urls.origin(str(was)) == urls.origin(str(to)) else {})
+    if urls.origin(str(was)) != urls.origin(str(to)):
+        return _Hop(str(to), {})
+    return _Hop(str(to if to.userinfo else to.copy_with(userinfo=was.userinfo)), headers)
 
 
 def _refuse(message: str) -> TransportFailure:
