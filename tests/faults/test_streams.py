@@ -196,7 +196,6 @@ class TestLeavingEarly:
         with pytest.raises(LookupError, match="own"):
             work()
 
-
     def test_a_stream_that_another_thread_closes_does_not_just_end(self, origin, url, settings):
         origin.when().slow(8 * MIB)
         for n in range(20):

@@ -27,8 +27,8 @@ FORGED = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nFORGED"
 class Scripted:
     """A server that answers the n-th request with the n-th piece of raw bytes, whatever was asked; b"" hangs up.
 
-    `step` cuts what it sends into pieces, each in a segment of its own, `pause` seconds apart; `hang_up` closes behind each answer;
-    `unasked` is sent a moment after each answer.
+    `step` cuts what it sends into pieces, each in a segment of its own, `pause` seconds apart; `hang_up` closes behind
+    each answer; `unasked` is sent a moment after each answer.
     """
 
     answers: list[bytes]
