@@ -12,6 +12,7 @@ nothing more has come by the time of the next request.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import re
 import select
@@ -73,7 +74,7 @@ class _Socket:
 
     def __init__(self, sock: socket.socket, timeout: float) -> None:
         self._sock = sock
-        self._timeout = timeout
+        self.timeout = timeout
         self._loop = asyncio.get_running_loop()
         self._read_some: Callable[[memoryview], int] = self._read
         if isinstance(sock, ssl.SSLSocket):
@@ -97,7 +98,7 @@ class _Socket:
             if self._pump():
                 return self._got
             self._waiter = self._loop.create_future()
-            self._timer = self._loop.call_later(_LINGER if self._got else self._timeout, self._expire)
+            self._timer = self._loop.call_later(_LINGER if self._got else self.timeout, self._expire)
             if not self._watching:
                 self._loop.add_reader(self._sock.fileno(), self._readable)
                 self._watching = True
@@ -172,7 +173,7 @@ class _Socket:
         if there:
             waiter.set_result(None)
         else:
-            waiter.set_exception(_fail(FailureKind.STALLED, f"no byte came for {self._timeout:g} s"))
+            waiter.set_exception(_fail(FailureKind.STALLED, f"no byte came for {self.timeout:g} s"))
 
     # ── writing and the rest ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -210,10 +211,10 @@ class _Socket:
         )
         add(self._sock.fileno(), lambda: None if ready.done() else ready.set_result(None))
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self.timeout):
                 await ready
         except TimeoutError:
-            raise _fail(FailureKind.STALLED, f"nothing moved for {self._timeout:g} s") from None
+            raise _fail(FailureKind.STALLED, f"nothing moved for {self.timeout:g} s") from None
         finally:
             remove(self._sock.fileno())
 
@@ -267,7 +268,7 @@ class _Connection:
         return response, Body(self, self._direct_length(request.method, response))
 
     async def _head(self) -> h11.Response:
-        buffer, informational = memoryview(bytearray(_RECV_HEAD)), 0
+        buffer, informational, since = memoryview(bytearray(_RECV_HEAD)), 0, math.inf
         while True:
             event = self.next_event()
             if isinstance(event, h11.Response):
@@ -276,8 +277,20 @@ class _Connection:
                 informational += 1
                 if informational > _INFORMATIONAL_LIMIT:
                     raise _fail(FailureKind.PROTOCOL, "too many informational answers (1xx)")
+                since = math.inf
                 continue
+            self.check(since)
             self._h11.receive_data(await self.receive(buffer))
+            since = min(since, time.monotonic())
+
+    def check(self, since: float) -> None:
+        """Framing that trickles is as good as silence.
+
+        Raises:
+            TransportFailure: nothing of use has come since then, for too long.
+        """
+        if time.monotonic() - since > self._socket.timeout:
+            raise _fail(FailureKind.STALLED, f"nothing of use came for {self._socket.timeout:g} s")
 
     def _direct_length(self, method: str, response: h11.Response) -> int | None:
         """Length of a body that can be read directly; None leaves it to h11."""
@@ -378,7 +391,7 @@ class Body(httpx.AsyncByteStream):
         return count
 
     async def _read_framed(self, view: memoryview) -> int:
-        buffer = memoryview(b"")
+        buffer, since = memoryview(b""), time.monotonic()
         while not self._chunk:
             if self._clean:
                 return 0
@@ -388,6 +401,7 @@ class Body(httpx.AsyncByteStream):
             elif isinstance(event, h11.EndOfMessage):
                 self._clean = True
             else:
+                self._connection.check(since)
                 buffer = buffer or memoryview(bytearray(_RECV))
                 self._connection.feed(await self._connection.receive(buffer))
         return self._hand_over(view)

@@ -119,7 +119,7 @@ class DescriptorWriter:
                     continue
                 view = view[os.write(self._fd, view) :]
             except BlockingIOError:
-                continue
+                self._poll.poll(_SLICE * 1000)
             except OSError as error:
                 raise _reader_error(error) from error
 

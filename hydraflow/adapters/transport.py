@@ -210,12 +210,14 @@ class Transport:
 
 
 def _next_hop(was: httpx.URL, to: httpx.URL, headers: Mapping[str, str]) -> _Hop:
-    """Where a redirect leads; the caller's headers go along only as long as it stays with one origin."""
+    """Where a redirect leads; headers and password of the caller go along only as long as it stays with one origin."""
     if to.scheme not in ("http", "https"):
         raise _refuse(f"redirect to a {to.scheme}:// URL refused")
     if was.scheme == "https" and to.scheme == "http":
         raise _refuse("redirect from https to http refused")
-    return _Hop(str(to), headers if urls.origin(str(was)) == urls.origin(str(to)) else {})
+    if urls.origin(str(was)) != urls.origin(str(to)):
+        return _Hop(str(to), {})
+    return _Hop(str(to if to.userinfo else to.copy_with(userinfo=was.userinfo)), headers)
 
 
 def _refuse(message: str) -> TransportFailure:
@@ -238,13 +240,21 @@ class _Router(httpx.AsyncBaseTransport):
         if proxy is None and not (self._settings.http2 and request.url.scheme == "https"):
             return await self._direct.handle_async_request(request)
         if proxy not in self._ordinary:
-            self._ordinary[proxy] = httpx.AsyncHTTPTransport(
-                verify=self._context(),
-                http2=self._settings.http2,
-                proxy=proxy,
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0),
-            )
+            self._ordinary[proxy] = self._make(proxy)
         return await self._ordinary[proxy].handle_async_request(request)
+
+    def _make(self, proxy: str | None) -> httpx.AsyncHTTPTransport:
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0)
+        try:
+            return httpx.AsyncHTTPTransport(
+                verify=self._context(), http2=self._settings.http2, proxy=proxy, limits=limits
+            )
+        except ImportError as error:
+            what = f"a package for the proxy {urls.redact(proxy or '')} is missing"
+            raise ConfigurationError(what, hint="pip install socksio") from error
+        except (ValueError, httpx.InvalidURL) as error:
+            what = f"cannot use the proxy {urls.redact(proxy or '')} that the environment names"
+            raise ConfigurationError(what, hint="Write http://HOST:PORT.") from error
 
     def _context(self) -> ssl.SSLContext:
         # Reading the certificate bundle takes 35 ms: only those pay who use TLS.
@@ -291,7 +301,9 @@ def _proxy(url: httpx.URL) -> str | None:
     proxies = _proxies(tuple(os.environ.get(name) for name in _PROXY_VARIABLES))
     if not proxies or urllib.request.proxy_bypass(url.netloc.decode("ascii")):
         return None
-    return proxies.get(url.scheme) or proxies.get("all")
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    # Many are written without a scheme, and curl and wget take them.
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
 class _NotOurs(logging.Filter):

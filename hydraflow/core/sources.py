@@ -225,6 +225,9 @@ def pick(
     quick = [each for each in awake if now >= each.slow_until] or awake
     alone = len(quick) == 1
     open_ = [each for each in quick if each not in spent and running[each.index] < _worth(each, lead, alone=alone)]
+    if not any(running[each.index] for each in awake if each.standing is Standing.ADMITTED):
+        # What is new is tasted beside what is known, not in its stead: each that is mute would cost its time in a row.
+        open_ = [each for each in open_ if each.standing is Standing.ADMITTED] or open_
     return min(open_, key=_rank, default=None)
 
 

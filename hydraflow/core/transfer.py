@@ -126,7 +126,7 @@ class Transfer:
         self._terms = terms
         self.sources = Sources(places)
         self._lead = self.sources[0]
-        self._alone = self._revived = False
+        self._alone = self._revived = self._named = False
         self._suspects: list[Source] = []
         self._wrong: dict[str, Source] = {}
         self._claims: tuple[Claim, ...] = ()
@@ -364,7 +364,9 @@ class Transfer:
         if resource.ranges and not divisible and not in_one:
             return self._ask_whole(lease, "the server gives no strong validator", now)
         self._lead = source
-        joined = self.sources.join(event.mirrors) if divisible else 0
+        # Who names others with each answer could keep it beginning anew for ever: each source allows for some restarts.
+        joined = self.sources.join(event.mirrors) if divisible and not self._named else 0
+        self._named = self._named or bool(joined)
         commands = self._adopt(resource, claims)
         if joined:
             commands.append(Notice(f"the server names {joined} mirror{'s' if joined > 1 else ''}"))

@@ -67,6 +67,15 @@ def test_who_is_not_known_gets_no_more_because_the_lead_bears_no_more():
     assert sources.pick([lead, mirror], [0, 0], 0.0, lead=None, spent=[mirror]) is None
 
 
+def test_what_is_new_is_not_asked_in_the_stead_of_what_is_known():
+    lead, mirror = three(Standing.ADMITTED, Standing.UNKNOWN)
+    assert sources.pick([lead, mirror], [0, 0], 0.0, lead=lead) is lead
+    assert sources.pick([lead, mirror], [1, 0], 0.0, lead=lead) is mirror
+    assert sources.pick([mirror], [1, 0], 0.0, lead=lead) is mirror
+    lead.standing = Standing.FAILED
+    assert sources.pick([lead, mirror], [0, 0], 0.0, lead=lead) is mirror
+
+
 def test_a_source_is_slow_by_connection_and_in_all():
     late, other = three(Standing.ADMITTED, Standing.ADMITTED)
     late.pace, late.flow, other.pace, other.flow = 1.0, 16.0, 16.0, 16.0

@@ -1469,3 +1469,16 @@ def test_what_is_there_is_thrown_away_for_a_source_that_answers():
     rig.head(partial(rig.asks[0].start, rig.asks[0].stop or 0, etag='"other"'))
     assert rig.said[-1] == "no other source has provably the same file; starting anew"
     assert (rig.did[:2], rig.planner.done) == (["reset", "open 0-40 of 1"], 0)
+
+
+def test_an_endless_row_of_mirrors_is_not_followed():
+    """A server with another version, and other mirrors, each time."""
+    rig = Rig(threads=8).begin()
+    for n in range(2):
+        others = tuple(Place(f"http://m{n}/{each}", Open(2)) for each in range(2))
+        rig.head(partial(0, 40, 400, etag=f'"v{n}"'), mirrors=others)
+        index = next(i for i, (lease, _) in enumerate(rig.open) if lease.source == 0 and lease.answered is None)
+        rig.head(partial(rig.asks[index].start, rig.asks[index].stop or 0, 400, etag='"x"'), index)
+        assert rig.transfer.restarts == n + 1
+        rig.after(10.0)
+    assert len(rig.transfer.sources) == 3

@@ -124,7 +124,7 @@ class TestAwaitable:
             got, cancelled = b"", 0
             async with astream(url, settings=settings) as opened:
                 while True:
-                    # Of another size each time: what comes for who asked for much may be for who asks for less.
+                    # Of another size each time: what one asked for who wanted much may go to one who wants less.
                     most = 1000 if cancelled % 2 else MIB
                     try:
                         chunk = await asyncio.wait_for(opened.read(most), 0.001)

@@ -317,6 +317,14 @@ def test_what_is_no_url_is_no_mirror_and_breaks_nothing(origin: Origin, front: F
     assert front.get(url).data == DATA
 
 
+def test_mute_mirrors_do_not_delay_a_small_file_one_after_the_other(origin: Origin, mirror: Origin, front: Front):
+    mirror.when().head_delay(20)
+    url = origin.add("/a", DATA[: 5 * MIB], headers=named(*(mirror.add(f"/{n}", DATA[: 5 * MIB]) for n in range(4))))
+    begun = time.monotonic()
+    assert front.get(url).data == DATA[: 5 * MIB]
+    assert time.monotonic() - begun < 1.2
+
+
 def test_mirrors_need_one_url(origin: Origin, settings: Settings):
     with pytest.raises(errors.ConfigurationError, match="mirrors are of one URL"):
         fetch_all([origin.url + "/a", origin.url + "/b"], mirrors=["http://m/x"], settings=settings)

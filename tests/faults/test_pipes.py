@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -227,6 +228,23 @@ class TestDescriptor:
         with (tmp_path / "f").open("wb") as file:
             pipe(url, file.fileno(), settings=settings)
         assert (tmp_path / "f").read_bytes() == DATA
+
+    def test_a_full_socket_that_does_not_block_is_waited_for(self, url, settings):
+        """Not by asking it again and again."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs, ThreadPoolExecutor(1) as pool:
+            ours.setblocking(False)
+            written = pool.submit(pipe, url, ours.fileno(), settings=settings)
+            time.sleep(0.5)  # until it is full
+            begun = time.process_time()
+            time.sleep(0.5)
+            used = time.process_time() - begun
+            data = b""
+            while len(data) < len(DATA):
+                data += theirs.recv(1 << 20)
+            written.result(5)
+        assert data == DATA
+        assert used < 0.25
 
     def test_reader_gone_from_the_start(self, url, settings):
         reading, writing = os.pipe()

@@ -47,6 +47,21 @@ def test_to_another_origin(origin, other, front):
     assert len(origin.ledger) == 1, "the target is remembered"
 
 
+@pytest.mark.parametrize("absolute", [True, False])
+def test_the_password_of_the_url_goes_along_within_its_origin_only(origin, other, front, absolute):
+    origin.add("/new.bin", DATA[:1000])
+    origin.when(path="/old.bin").redirect(f"{origin.url}/new.bin" if absolute else "/new.bin")
+    origin.when(path="/out.bin").redirect(other.add("/new.bin", DATA[:1000]))
+    base = origin.url.replace("://", "://anna:s3cr3t@")
+    for name in ("old", "out"):
+        got = front.get(f"{base}/{name}.bin")
+        assert got.data == DATA[:1000]
+        assert "s3cr3t" not in str(got.result)
+        _remove(front)
+    assert [record.path for record in origin.ledger if "authorization" not in record.headers] == []
+    assert "authorization" not in other.ledger[0].headers
+
+
 def test_there_and_back(origin, other, front):
     """Headers that were left at a border do not come back on the other side."""
     origin.add("/end.bin", DATA[:1000])

@@ -27,12 +27,13 @@ FORGED = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nFORGED"
 class Scripted:
     """A server that answers the n-th request with the n-th piece of raw bytes, whatever was asked; b"" hangs up.
 
-    `step` cuts what it sends into pieces, each in a segment of its own; `hang_up` closes behind each answer;
-    `unasked` is sent a moment after each answer.
+    `step` cuts what it sends into pieces, each in a segment of its own, `pause` seconds apart; `hang_up` closes behind
+    each answer; `unasked` is sent a moment after each answer.
     """
 
     answers: list[bytes]
     step: int = 1 << 20
+    pause: float = 0.0
     hang_up: bool = False
     unasked: bytes = b""
     connections: int = 0
@@ -61,7 +62,7 @@ class Scripted:
                     writer.write(answer[begin : begin + self.step])
                     await writer.drain()
                     if self.step < len(answer):
-                        await asyncio.sleep(0)
+                        await asyncio.sleep(self.pause)
                 if self.hang_up or not answer:
                     break
                 if self.unasked:
@@ -259,6 +260,27 @@ async def test_silence_is_a_stall(name: str) -> None:
         with pytest.raises(TransportFailure) as caught:
             await server.get()
         assert caught.value.failure.kind is FailureKind.STALLED, caught.value.failure
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1000, CHUNKED + b"1;" + b"x" * 1000], ids=["head", "chunk"]
+)
+@run
+async def test_framing_that_trickles_is_a_stall(answer: bytes) -> None:
+    async with Scripted([answer], step=5, pause=0.05) as server:
+        with pytest.raises(TransportFailure) as caught:
+            await asyncio.wait_for(server.get(), 5)
+    assert caught.value.failure.kind is FailureKind.STALLED
+
+
+@run
+async def test_interim_answers_are_signs_of_life() -> None:
+    interim = b"HTTP/1.1 102 Processing\r\n\r\n"
+    async with Scripted([interim * 8 + OK + BODY], step=len(interim), pause=0.15) as server:
+        assert await server.get() == (200, BODY)
 
 
 @run

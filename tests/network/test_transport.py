@@ -101,9 +101,10 @@ def secure(authority):
         yield origin, context
 
 
-def test_http_goes_through_a_proxy(origin, proxy, monkeypatch) -> None:
+@pytest.mark.parametrize("scheme", ["http://", ""])
+def test_http_goes_through_a_proxy(origin, proxy, monkeypatch, scheme) -> None:
     url = origin.add("/x", DATA)
-    monkeypatch.setenv("http_proxy", proxy.url)
+    monkeypatch.setenv("http_proxy", scheme + proxy.url.removeprefix("http://"))
     assert read(url) == DATA
     assert proxy.lines == [f"GET {url} HTTP/1.1"]
 
@@ -114,6 +115,15 @@ def test_https_is_tunnelled_through_a_proxy(secure, authority, proxy, monkeypatc
     monkeypatch.setenv("https_proxy", proxy.url)
     assert read(url, ca_file=tmp_path / "ca.pem") == DATA
     assert proxy.lines == [f"CONNECT {url.split('/')[2]} HTTP/1.1"]
+
+
+@pytest.mark.parametrize("proxy", ["ftp://u:s3cr3t@h:1", "http://u:s3cr3t@h:port", "socks5://u:s3cr3t@h:1"])
+def test_a_proxy_that_cannot_be_used(origin, monkeypatch, proxy) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setitem(sys.modules, "socksio", None)  # it is no dependency
+    with pytest.raises(errors.ConfigurationError, match="the proxy") as caught:
+        read(origin.add("/x", DATA))
+    assert "s3cr3t" not in str(caught.value)
 
 
 def test_no_proxy_is_respected(origin, proxy, monkeypatch) -> None:
