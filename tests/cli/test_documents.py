@@ -201,6 +201,39 @@ def test_every_error_has_its_section(name):
     assert error.help.endswith(f"/docs/troubleshooting.md#{name.lower()}")
 
 
+def hints() -> set[tuple[str, str]]:
+    """What the code tells people to do, and the kind of error; `{}` for what is put in."""
+    found = set()
+    for path in sorted((ROOT / "hydraflow").rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        known = {
+            each.targets[0].id: each.value
+            for each in tree.body
+            if isinstance(each, ast.Assign) and isinstance(each.targets[0], ast.Name)
+        }
+        for call in ast.walk(tree):
+            kind = call.func.id if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) else ""
+            given = [each.value for each in call.keywords if each.arg == "hint"] if kind in errors.__all__ else []
+            for value in given:
+                hint = known.get(value.id, value) if isinstance(value, ast.Name) else value
+                found |= {
+                    (kind, each.value) for each in ast.walk(hint) if isinstance(each, ast.Constant) and each.value
+                }
+    return found
+
+
+@pytest.mark.parametrize(("kind", "hint"), sorted(each for each in hints() if each[0] != "ConfigurationError"))
+def test_every_hint_is_explained(kind, hint):
+    """Word for word where its error is; what is wrong with a command line is told by the hint itself."""
+    section = " ".join(re.search(rf"^## {kind}\n((?:(?!^## ).*\n?)*)", TROUBLE, re.MULTILINE)[1].split())
+    said = section.replace("`", "").replace(" (hydraflow run), or", ", or").lower()
+    assert hint.rstrip(".").replace("Pass ", "").replace(" if that is meant", "").lower() in said
+
+
+def test_hints_are_found():
+    assert len(hints()) > 40
+
+
 def test_verbose_leads_there(hydraflow, origin):
     ran = hydraflow(f"{origin.url}/x.bin", "-v")
     assert (
