@@ -273,8 +273,16 @@ class TestRuns:
         assert (tmp_path / "commit").exists()
         assert any("verified sha256 (url fragment); exit code 0" in line for line in run_log.lines)
 
-    @pytest.mark.parametrize("command", [COUNT, 'zcat "$HYDRA_FIFO" | wc -l', "cat > /dev/null"])
-    @pytest.mark.parametrize("way", ["direct", "submit", "await"])
+    @pytest.mark.parametrize(
+        ("command", "way"),
+        [
+            (COUNT, "direct"),
+            ('zcat "$HYDRA_FIFO" | wc -l', "direct"),
+            ("cat > /dev/null", "direct"),
+            ("cat > /dev/null", "submit"),
+            ("cat > /dev/null", "await"),
+        ],
+    )
     def test_a_wrong_digest(self, origin: Origin, url: str, tmp_path: Path, command: str, way: str) -> None:
         plain, line = url.partition("#")[0], f"{command} && touch {tmp_path}/commit"
 
