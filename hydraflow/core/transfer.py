@@ -490,7 +490,7 @@ class Transfer:
         others = [each for each in self.sources if each.standing is not Standing.FAILED]
         usable = any(each.usable for each in others)
         alone = self._alone and self.resource is not None
-        if not usable and others and not alone and self._worth_asking_again():
+        if source.error is not None and not usable and others and not alone and self._worth_asking_again():
             self._revived = usable = True
             for each in others:
                 each.standing, each.resource = Standing.UNKNOWN, None
