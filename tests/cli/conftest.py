@@ -99,7 +99,7 @@ class Hydraflow:
             env={**os.environ, **ENVIRONMENT, **{name: str(value) for name, value in variables.items()}},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=DEADLINE,
+            timeout=4 * DEADLINE,  # there may be many commands in it
             check=False,
         )
         return Ran(done.returncode, done.stdout, done.stderr.decode(errors="replace"))

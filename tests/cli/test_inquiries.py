@@ -229,7 +229,7 @@ def test_bash_completes(tmp_path, words, offered):
 @pytest.mark.skipif(shutil.which("fish") is None, reason="needs fish")
 @pytest.mark.parametrize(
     ("words", "offered"),
-    [("hydraflow pr", "probe"), ("hydraflow lock --ch", "--check"), ("hydraflow --input sam", "samples.tsv")],
+    [("hydraflow lock --ch", "--check"), ("hydraflow --input sam", "samples.tsv")],
 )
 def test_fish_completes(tmp_path, words, offered):
     (tmp_path / "samples.tsv").touch()

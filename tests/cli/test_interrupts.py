@@ -36,7 +36,7 @@ def slow(origin, data):
 @pytest.mark.parametrize("number", CODES)
 def test_interrupted_and_resumed(hydraflow, origin, slow, data, wait_for, number):
     process = hydraflow.start(slow, "-o", "d")
-    wait_for(lambda: origin.bytes_served() > 500_000)
+    wait_for(lambda: origin.bytes_served() > 1_500_000)
     ran = interrupt(hydraflow, process, number)
     assert ran.code == CODES[number]
     [line] = ran.lines
