@@ -10,7 +10,7 @@ import pytest
 from snakemake_interface_common.exceptions import WorkflowError
 
 from snakemake_storage_plugin_hydra import StorageProviderSettings
-from tests.integrations.snakemake.conftest import retrieve, with_digest
+from tests.integrations.snakemake.conftest import retrieve, with_digest, write_lock
 
 DATA = os.urandom(2_000_000)
 DATE = "Wed, 01 Jan 2025 00:00:00 GMT"
@@ -26,8 +26,10 @@ echo $!
 # A state directory of one's own.
 
 
-def test_what_was_fetched_stays(provide, origin, tmp_path):
-    query = with_digest(origin.add("/x.bin", DATA), DATA)
+@pytest.mark.parametrize("declared", [False, True])
+def test_what_was_fetched_stays(provide, origin, tmp_path, declared):
+    url = origin.add("/x.bin", DATA, last_modified=DATE)
+    query = with_digest(url, DATA) if declared else url
     for name in ("first", "second"):
         obj = provide(state_dir=str(tmp_path / "state"), prefix=name).object(query)
         retrieve(obj)
@@ -189,12 +191,13 @@ def test_ahead_of_their_jobs(workflow, origin):
     reason="needs snakemake-executor-plugin-cluster-generic, snakemake-storage-plugin-fs and rsync",
 )
 def test_nodes(workflow, origin):
-    """Each URL is served once, though three jobs on three nodes want it; and a pipe ends well on a node, too."""
-    declared, plain = with_digest(origin.add("/x.bin", DATA), DATA), origin.add("/y.bin", DATA, last_modified=DATE)
-    streamed = with_digest(origin.add("/z.bin", DATA), DATA) + "&stream=fifo"
+    """Each URL is served once, though three jobs on three nodes want it; a pipe ends well there, and the lock holds."""
+    x, y, z = (origin.add(f"/{name}.bin", DATA) for name in "xyz")
+    lock = write_lock(workflow.path("data.lock"), **dict.fromkeys((x, y, z), DATA))
+    streamed = f"{z}#stream=fifo"
     workflow.write(
         "rule all:\n    input: '1.out', '2.out', '3.out', 'z.out'\n"
-        f"rule x:\n    input: storage.hydra({declared!r}), storage.hydra({plain!r})\n    output: '{{n}}.out'\n"
+        f"rule x:\n    input: storage.hydra({x!r}), storage.hydra({y!r})\n    output: '{{n}}.out'\n"
         "    shell: 'cat {input} > {output}'\n"
         f"rule z:\n    input: access.sequential(storage.hydra({streamed!r}))\n    output: 'z.out'\n"
         "    shell: 'cat {input} > {output}'\n"
@@ -208,6 +211,7 @@ def test_nodes(workflow, origin):
         "--default-storage-provider": "fs",
         "--default-storage-prefix": str(workflow.path("results")),
         "--remote-job-local-storage-prefix": str(workflow.path("scratch/$NODE")),
+        "--storage-hydra-lock": lock,
         "--storage-hydra-state-dir": str(workflow.path("state")),
         "--seconds-between-status-checks": "1",
         "--jobs": "4",
