@@ -41,6 +41,7 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
     """A file that can be retrieved."""
 
     provider: StorageProvider
+    query: str
 
     def __post_init__(self) -> None:
         if queries.is_pattern(self.query) or not self.is_valid_query():
