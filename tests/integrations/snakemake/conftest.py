@@ -94,11 +94,11 @@ class Workflow:
             start_new_session=True,
         )
 
-    def run(self, *arguments: str, **environment: str) -> tuple[int, str]:
+    def run(self, *arguments: str, seconds: float = 60, **environment: str) -> tuple[int, str]:
         """The exit code, and all that was said."""
         with self.start(*arguments, **environment) as process:
             try:
-                said, _ = process.communicate(timeout=60)
+                said, _ = process.communicate(timeout=seconds)
             finally:
                 process.kill()
         return process.returncode, said
