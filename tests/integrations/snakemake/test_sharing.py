@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 
 import pytest
@@ -192,15 +193,17 @@ def test_ahead_of_their_jobs(workflow, origin):
 )
 def test_nodes(workflow, origin):
     """Each URL is served once, though three jobs on three nodes want it; a pipe ends well there, and the lock holds."""
-    x, y, z = (origin.add(f"/{name}.bin", DATA) for name in "xyz")
-    lock = write_lock(workflow.path("data.lock"), **dict.fromkeys((x, y, z), DATA))
+    x, y, z, early = (origin.add(f"/{name}.bin", DATA) for name in ("x", "y", "z", "early"))
+    lock = write_lock(workflow.path("data.lock"), **dict.fromkeys((x, y, z, early), DATA))
     streamed = f"{z}#stream=fifo"
     workflow.write(
-        "rule all:\n    input: '1.out', '2.out', '3.out', 'z.out'\n"
+        "rule all:\n    input: '1.out', '2.out', '3.out', 'z.out', 'early.out'\n"
         f"rule x:\n    input: storage.hydra({x!r}), storage.hydra({y!r})\n    output: '{{n}}.out'\n"
         "    shell: 'cat {input} > {output}'\n"
         f"rule z:\n    input: access.sequential(storage.hydra({streamed!r}))\n    output: 'z.out'\n"
         "    shell: 'cat {input} > {output}'\n"
+        f"rule early:\n    input: access.sequential(storage.hydra('{early}#stream=fifo'))\n    output: 'early.out'\n"
+        "    shell: 'head -c 100000 {input} > {output}'\n"
     )
     submit = workflow.path("submit")
     submit.write_text(SUBMIT)
@@ -217,12 +220,14 @@ def test_nodes(workflow, origin):
         "--jobs": "4",
     }
     shared = ("--shared-fs-usage", "persistence", "software-deployment", "sources", "source-cache")
-    code, said = workflow.run(*shared, *(word for option in options.items() for word in option))
+    code, said = workflow.run("--keep-going", *shared, *(word for option in options.items() for word in option))
     logs = "".join(path.read_text() for path in workflow.directory.glob("submit.*.log"))
-    assert code == 0, said + logs
+    assert code == 1, said + logs
     assert all(workflow.path(f"results/{n}.out").read_bytes() == DATA + DATA for n in (1, 2, 3))
     assert workflow.path("results/z.out").read_bytes() == DATA
     for name in ("x", "y"):
         assert logs.count(f"hydra: {name}.bin: fetched") == 1
         assert logs.count(f"hydra: {name}.bin: already present") == 2
     assert logs.count("hydra: z.bin: streamed") == 1
+    assert re.search(r"failed to stream .*/early\.bin: the job ended", logs)
+    assert not workflow.path("results/early.out").exists()
