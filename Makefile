@@ -9,7 +9,7 @@ STAMP := .venv/.installed
 # An interpreter of one's own choice: make PYTHON=/path/to/python3.12 venv
 PYTHON ?=
 
-.PHONY: help venv test test-runners check docs guards fuzz soak oldest browser newcomer demo bench bench-compare clean
+.PHONY: help venv test test-runners test-slurm check docs guards fuzz soak oldest browser newcomer demo bench bench-compare clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,8 @@ $(STAMP): pyproject.toml constraints.txt
 	if ! $(BIN)/python -c '' 2>/dev/null; then echo "$$python -m venv .venv"; "$$python" -m venv --clear .venv; fi
 	@echo "Installing into .venv: a minute or two, the first time"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[workflows]' || \
+	  echo "make: workflows/counts is not tested here: one of its tools needs a C compiler and zlib's headers" >&2
 	@touch $@
 
 test: venv ## Install, then lint, types, all tests, coverage (core: every branch).
@@ -34,11 +36,15 @@ test: venv ## Install, then lint, types, all tests, coverage (core: every branch
 	$(BIN)/pytest -q -n 2 --cov=hydraflow.core --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100 \
 	  tests/core tests/simulation
 	$(BIN)/pytest -q -n 2 --dist loadgroup --ignore=tests/core --ignore=tests/simulation --ignore=tests/soak \
-	  --ignore=tests/runners --ignore=tests/browser --ignore=tests/newcomer
+	  --ignore=tests/runners --ignore=tests/slurm --ignore=tests/browser --ignore=tests/newcomer
 
 test-runners: venv ## The Prefect flows on Dask and Ray, which it installs: another 300 MB.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[runners]'
 	$(BIN)/pytest -q -s tests/runners
+
+test-slurm: venv ## Snakemake's jobs on a real Slurm of one node, which has to be installed (apt-get install slurm-wlm munge).
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[slurm]'
+	$(BIN)/pytest -q -s tests/slurm
 
 check: venv ## The fast gates only: lint and types.
 	$(BIN)/ruff check .

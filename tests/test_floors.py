@@ -92,6 +92,7 @@ FLOORS = {
     "hydraflow.prefect.pinning": 13,
     "hydraflow.snakemake": 0,
     "hydraflow.snakemake.feeding": 13,
+    "hydraflow.snakemake.pins": 13,
     "hydraflow.snakemake.host": 12,
     "hydraflow.snakemake.probes": 12,
     "hydraflow.snakemake.queries": 12,

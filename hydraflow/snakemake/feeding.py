@@ -67,6 +67,7 @@ class Feed:
         path: whatever is there is replaced.
         settings: of the engine.
         on_end: called in that thread with the result, or with the error.
+        explain: what an error of the stream means.
     """
 
     def __init__(
@@ -75,8 +76,10 @@ class Feed:
         path: Path,
         settings: Settings,
         on_end: Callable[[FetchResult | HydraError], None],
+        explain: Callable[[HydraError], HydraError],
     ) -> None:
-        self._orders, self._path, self._settings, self._on_end = orders, path, settings, on_end
+        self._orders, self._path, self._settings = orders, path, settings
+        self._on_end, self._explain = on_end, explain
         self._ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._flow: Inflow | None = None
         self._pipe: _Pipe | None = None
@@ -138,8 +141,8 @@ class Feed:
     def _run(self) -> None:
         try:
             self._feed()
-        except BaseException as error:  # noqa: BLE001 - told to whoever asks
-            self._error = error
+        except BaseException as failure:  # noqa: BLE001 - told to whoever asks
+            error = self._error = self._explain(failure) if isinstance(failure, HydraError) else failure
             if not self._ready.done():
                 self._ready.set_exception(error)
             if isinstance(error, HydraError):

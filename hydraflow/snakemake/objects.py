@@ -7,6 +7,7 @@ after the other; these here hand the work to the engine thread, and files are re
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from hydraflow.runtime import Call
     from hydraflow.snakemake.provider import StorageProvider
 
-__all__ = ["StorageObject"]
+__all__ = ["StorageObject", "text"]
 
 #: Modification time, in Unix seconds, of a file whose digest is declared, or whose server gives no date.
 _PINNED = 1.0
@@ -40,10 +41,12 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
     """A file that can be retrieved."""
 
     provider: StorageProvider
+    query: str
 
     def __post_init__(self) -> None:
-        if queries.is_pattern(self.query) or queries.objection(self.query) is not None:
+        if queries.is_pattern(self.query) or not self.is_valid_query():
             return
+        self.query = self.provider.pins.pin(self.query)
         if not (self._is_promised and self._target.size is not None):
             self.provider.probes.expect(self._target.url)
 
@@ -149,7 +152,7 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
                 retrieval.leave_unreadable(self.local_path())
                 self.provider.tell(
                     logging.ERROR,
-                    f"cannot retrieve {self.print_query}: {_text(error)} The jobs that need it will fail.",
+                    f"cannot retrieve {self.print_query}: {text(error)} The jobs that need it will fail.",
                 )
 
     async def _bring(self) -> None:
@@ -164,12 +167,13 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
 
         def on_end(outcome: FetchResult | HydraError) -> None:
             if isinstance(outcome, HydraError):
-                provider.tell(logging.ERROR, f"the stream of {self.print_query} has failed: {_text(outcome)}")
+                provider.tell(logging.ERROR, f"the stream of {self.print_query} has failed: {text(outcome)}")
             else:
                 self._tell(outcome)
 
+        explain = functools.partial(provider.pins.explain, self.query)
         orders = ordering.orders(self.query, headers=provider.headers(self._target.url))
-        feed = provider.feeds[path] = feeding.Feed(orders, path, provider.engine_settings, on_end)
+        feed = provider.feeds[path] = feeding.Feed(orders, path, provider.engine_settings, on_end, explain)
         try:
             await feed.armed()
         except BaseException:
@@ -343,9 +347,9 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
         try:
             yield
         except HydraError as error:
-            raise WorkflowError(f"{doing} {self.print_query}: {_text(error)}") from error
+            raise WorkflowError(f"{doing} {self.print_query}: {text(error)}") from error
 
 
-def _text(error: HydraError) -> str:
+def text(error: HydraError) -> str:
     """What is wrong and what to do, in one line."""
     return f"{error}. {error.hint}" if error.hint else f"{error}."

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_storage_plugins.common import Operation  # type: ignore[import-untyped]
 from snakemake_interface_storage_plugins.storage_provider import (  # type: ignore[import-untyped]
     ExampleQuery,
@@ -21,8 +22,10 @@ from snakemake_interface_storage_plugins.storage_provider import (  # type: igno
 )
 
 from hydraflow.core import urls
+from hydraflow.errors import HydraError
 from hydraflow.snakemake import queries, retrieval
-from hydraflow.snakemake.objects import StorageObject
+from hydraflow.snakemake.objects import StorageObject, text
+from hydraflow.snakemake.pins import Pins
 from hydraflow.snakemake.probes import Probes
 from hydraflow.snakemake.settings import StorageProviderSettings, check, headers
 from hydraflow.snakemake.settings import size as size_in_bytes
@@ -51,6 +54,10 @@ class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interfa
 
     def __post_init__(self) -> None:
         check(self.settings)
+        try:
+            self.pins = Pins(self.settings.lock)
+        except HydraError as error:
+            raise WorkflowError(f"the lock of the hydra storage provider: {text(error)}") from error
         self.probes = Probes(self._ask)
         self._places: dict[tuple[Operation, str], asyncio.Semaphore] = {}
         self._fetches: dict[Path, asyncio.Task[FetchResult]] = {}
@@ -60,7 +67,7 @@ class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interfa
         self._budget = size_in_bytes(self.settings.prefetch or "0")
         self.feeds: dict[Path, Feed] = {}
         # Snakemake asks the class about a bare `storage(URL)`, and the instance about `storage.hydra(URL)`.
-        self.is_valid_query = _validate  # type: ignore[method-assign]
+        self.is_valid_query = self._validate  # type: ignore[method-assign]
 
     # ── what Snakemake asks of every provider ────────────────────────────────────────────────────────────────────────
 
@@ -204,7 +211,10 @@ class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interfa
         async def work() -> FetchResult:
             size = self.probes.size(url)
             async with self.admission(Operation.RETRIEVE, url):
-                return await retrieval.fetch(query, path, self.headers(url), self.engine_settings, size)
+                try:
+                    return await retrieval.fetch(query, path, self.headers(url), self.engine_settings, size)
+                except HydraError as error:
+                    raise self.pins.explain(query, error) from error
 
         if path not in self._fetches:
             self._fetches[path] = asyncio.get_running_loop().create_task(work())
@@ -216,6 +226,13 @@ class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interfa
 
         async with self.admission(Operation.EXISTS, url):
             return await api.aprobe(url, headers=self.headers(url), settings=self.engine_settings)
+
+    def _validate(self, query: str) -> StorageQueryValidationResult:
+        """As the class does, and by the lock."""
+        try:
+            return _validate(self.pins.pin(self.postprocess_query(query)))
+        except HydraError as error:
+            return StorageQueryValidationResult(urls.redact(query), valid=False, reason=text(error))
 
 
 def _validate(query: str) -> StorageQueryValidationResult:

@@ -5,6 +5,7 @@
 import os
 import re
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_storage_plugins.settings import StorageProviderSettingsBase  # type: ignore[import-untyped]
@@ -70,6 +71,15 @@ class StorageProviderSettings(StorageProviderSettingsBase):  # type: ignore[misc
             "metavar": "DIR",
         },
     )
+    lock: str | None = field(
+        default=None,
+        metadata={
+            "help": "Data lock (made by 'hydraflow lock'): each URL must be the file that was locked, by its size and "
+            "digest, and one that the lock does not have is an error.",
+            "type": str,
+            "metavar": "FILE",
+        },
+    )
     on_error: str | None = field(
         default=None,
         metadata={
@@ -99,10 +109,12 @@ class StorageProviderSettings(StorageProviderSettingsBase):  # type: ignore[misc
     def __post_init__(self) -> None:
         # Snakemake reads variables too, but what it knows of them does not reach the jobs of every cluster (Slurm's);
         # what stands in the settings does, by the command line.  That is not for secrets.
-        for name in ("threads", "state_dir", "on_error", "prefetch"):
+        for name in ("threads", "state_dir", "lock", "on_error", "prefetch"):
             value = os.environ.get(_VARIABLE + name.upper())
             if getattr(self, name) is None and value:
                 setattr(self, name, int(value) if name == "threads" and value.isdecimal() else value)
+        # Where Snakemake was started, and not where it is told to work, nor where its jobs do.
+        self.lock = str(Path(self.lock).expanduser().absolute()) if self.lock else None
         self.on_error = self.on_error or ON_ERROR[0]
         self.offline = self.offline or os.environ.get(f"{_VARIABLE}OFFLINE", "").lower() in ("1", "true", "yes", "on")
 

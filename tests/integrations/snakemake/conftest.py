@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from hydraflow.core import locks
+from hydraflow.models import Digest
 from snakemake_storage_plugin_hydra import StorageProvider, StorageProviderSettings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -21,6 +23,16 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def with_digest(url: str, data: bytes) -> str:
     return f"{url}#sha256={hashlib.sha256(data).hexdigest()}"
+
+
+def write_lock(path, **files: bytes) -> str:
+    """A lock at `path` of files, each by its URL."""
+    known = [
+        locks.Locked(f"{number}.bin", url, len(data), Digest("sha256", hashlib.sha256(data).hexdigest()))
+        for number, (url, data) in enumerate(files.items())
+    ]
+    path.write_bytes(locks.encode(known))
+    return str(path)
 
 
 def until(condition, process) -> None:
@@ -82,11 +94,11 @@ class Workflow:
             start_new_session=True,
         )
 
-    def run(self, *arguments: str, **environment: str) -> tuple[int, str]:
+    def run(self, *arguments: str, seconds: float = 60, **environment: str) -> tuple[int, str]:
         """The exit code, and all that was said."""
         with self.start(*arguments, **environment) as process:
             try:
-                said, _ = process.communicate(timeout=60)
+                said, _ = process.communicate(timeout=seconds)
             finally:
                 process.kill()
         return process.returncode, said

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 
 import pytest
 from snakemake_interface_common.exceptions import WorkflowError
 
 from snakemake_storage_plugin_hydra import StorageProviderSettings
-from tests.integrations.snakemake.conftest import retrieve, with_digest
+from tests.integrations.snakemake.conftest import retrieve, with_digest, write_lock
 
 DATA = os.urandom(2_000_000)
 DATE = "Wed, 01 Jan 2025 00:00:00 GMT"
@@ -26,8 +27,10 @@ echo $!
 # A state directory of one's own.
 
 
-def test_what_was_fetched_stays(provide, origin, tmp_path):
-    query = with_digest(origin.add("/x.bin", DATA), DATA)
+@pytest.mark.parametrize("declared", [False, True])
+def test_what_was_fetched_stays(provide, origin, tmp_path, declared):
+    url = origin.add("/x.bin", DATA, last_modified=DATE)
+    query = with_digest(url, DATA) if declared else url
     for name in ("first", "second"):
         obj = provide(state_dir=str(tmp_path / "state"), prefix=name).object(query)
         retrieve(obj)
@@ -189,15 +192,18 @@ def test_ahead_of_their_jobs(workflow, origin):
     reason="needs snakemake-executor-plugin-cluster-generic, snakemake-storage-plugin-fs and rsync",
 )
 def test_nodes(workflow, origin):
-    """Each URL is served once, though three jobs on three nodes want it; and a pipe ends well on a node, too."""
-    declared, plain = with_digest(origin.add("/x.bin", DATA), DATA), origin.add("/y.bin", DATA, last_modified=DATE)
-    streamed = with_digest(origin.add("/z.bin", DATA), DATA) + "&stream=fifo"
+    """Each URL is served once, though three jobs on three nodes want it; a pipe ends well there, and the lock holds."""
+    x, y, z, early = (origin.add(f"/{name}.bin", DATA) for name in ("x", "y", "z", "early"))
+    lock = write_lock(workflow.path("data.lock"), **dict.fromkeys((x, y, z, early), DATA))
+    streamed = f"{z}#stream=fifo"
     workflow.write(
-        "rule all:\n    input: '1.out', '2.out', '3.out', 'z.out'\n"
-        f"rule x:\n    input: storage.hydra({declared!r}), storage.hydra({plain!r})\n    output: '{{n}}.out'\n"
+        "rule all:\n    input: '1.out', '2.out', '3.out', 'z.out', 'early.out'\n"
+        f"rule x:\n    input: storage.hydra({x!r}), storage.hydra({y!r})\n    output: '{{n}}.out'\n"
         "    shell: 'cat {input} > {output}'\n"
         f"rule z:\n    input: access.sequential(storage.hydra({streamed!r}))\n    output: 'z.out'\n"
         "    shell: 'cat {input} > {output}'\n"
+        f"rule early:\n    input: access.sequential(storage.hydra('{early}#stream=fifo'))\n    output: 'early.out'\n"
+        "    shell: 'head -c 100000 {input} > {output}'\n"
     )
     submit = workflow.path("submit")
     submit.write_text(SUBMIT)
@@ -208,17 +214,20 @@ def test_nodes(workflow, origin):
         "--default-storage-provider": "fs",
         "--default-storage-prefix": str(workflow.path("results")),
         "--remote-job-local-storage-prefix": str(workflow.path("scratch/$NODE")),
+        "--storage-hydra-lock": lock,
         "--storage-hydra-state-dir": str(workflow.path("state")),
         "--seconds-between-status-checks": "1",
         "--jobs": "4",
     }
     shared = ("--shared-fs-usage", "persistence", "software-deployment", "sources", "source-cache")
-    code, said = workflow.run(*shared, *(word for option in options.items() for word in option))
+    code, said = workflow.run("--keep-going", *shared, *(word for option in options.items() for word in option))
     logs = "".join(path.read_text() for path in workflow.directory.glob("submit.*.log"))
-    assert code == 0, said + logs
+    assert code == 1, said + logs
     assert all(workflow.path(f"results/{n}.out").read_bytes() == DATA + DATA for n in (1, 2, 3))
     assert workflow.path("results/z.out").read_bytes() == DATA
     for name in ("x", "y"):
         assert logs.count(f"hydra: {name}.bin: fetched") == 1
         assert logs.count(f"hydra: {name}.bin: already present") == 2
     assert logs.count("hydra: z.bin: streamed") == 1
+    assert re.search(r"failed to stream .*/early\.bin: the job ended", logs)
+    assert not workflow.path("results/early.out").exists()

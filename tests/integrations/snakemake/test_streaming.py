@@ -1,49 +1,72 @@
-"""Three ways to stream into a job, each with a good stream, a wrong one, a reader that leaves and one that fails."""
+"""Three ways to stream into a job, each with a good stream, a wrong one, a reader that leaves and one that fails.
+
+All are rules of one workflow, run with --keep-going: what becomes of one of them is not to touch the others.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import stat
 from dataclasses import dataclass
 
 import pytest
 
-from tests.integrations.snakemake.conftest import until, with_digest
+from tests.faults.origin import Origin
+from tests.integrations.snakemake.conftest import Workflow, until, with_digest
+
+pytestmark = pytest.mark.xdist_group("streaming")  # they share a run
 
 DATA = os.urandom(3_000_000)
+SMALL = b"ACGT"
 
-#: What the job does with `{input}` or, in the pipelines, with its standard input.
+#: What the job does with its standard input.
 READERS = {
     "good": "cat",
     "wrong": "cat",
     "early": "head -c 100000",
     "failing": "sh -c 'cat > /dev/null; exit 3'",
 }
+#: What else it may do with an input that is a pipe.
+COMMANDS = {
+    "small": "cat {input} > {output}",
+    "twice": "cat {input} {input} > {output}",
+    "unread": "touch {output}",
+    # Once it fails after having read everything.
+    "again": "if test -e tried; then cat {input} > {output}; else touch tried; cat {input} > /dev/null; exit 1; fi",
+    # GNU gzip opens without blocking.
+    "late": "sleep 0.3; zcat {input} | grep -c '^>' > {output}",
+}
 
 
-def shell_pipe(query: str, reader: str) -> str:
+def shell_pipe(name: str, query: str, reader: str) -> str:
     """The job's own pipeline."""
     return (
-        f"rule x:\n    input: storage.hydra({query!r}, retrieve=False)\n    output: 'x.out'\n"
+        f"rule {name}:\n    input: storage.hydra({query!r}, retrieve=False)\n    output: '{name}.out'\n"
         f'    shell: "python -m hydraflow {{input:q}} --stream --quiet | {reader} > {{output}}"\n'
     )
 
 
-def producer(query: str, reader: str) -> str:
+def producer(name: str, query: str, reader: str) -> str:
     """A rule whose output is a pipe."""
     return (
-        f"rule x:\n    input: 'x.fifo'\n    output: 'x.out'\n    shell: \"{reader} < {{input}} > {{output}}\"\n"
-        f"rule produce:\n    input: storage.hydra({query!r}, retrieve=False)\n    output: pipe('x.fifo')\n"
+        f"rule {name}:\n    input: '{name}.fifo'\n    output: '{name}.out'\n"
+        f'    shell: "{reader} < {{input}} > {{output}}"\n'
+        f"rule {name}_source:\n    input: storage.hydra({query!r}, retrieve=False)\n    output: pipe('{name}.fifo')\n"
         '    shell: "python -m hydraflow {input:q} --fifo {output} --quiet"\n'
     )
 
 
-def fifo_input(query: str, reader: str) -> str:
+def fifo_input(name: str, query: str, reader: str) -> str:
     """An input that is a pipe."""
+    return fifo_rule(name, query, f"{reader} < {{input}} > {{output}}")
+
+
+def fifo_rule(name: str, query: str, command: str, promise: str = "access.sequential") -> str:
     return (
-        f"rule x:\n    input: access.sequential(storage.hydra({query + '&stream=fifo'!r}))\n    output: 'x.out'\n"
-        f'    shell: "{reader} < {{input}} > {{output}}"\n'
+        f"rule {name}:\n    input: {promise}(storage.hydra({query + '&stream=fifo'!r}))\n    output: '{name}.out'\n"
+        f'    retries: {int(name == "again")}\n    shell: "{command}"\n'
     )
 
 
@@ -52,113 +75,113 @@ FORMS = {"shell": shell_pipe, "producer": producer, "fifo": fifo_input}
 
 @dataclass
 class Seen:
-    """What came of a run."""
+    """What came of the run."""
 
+    workflow: Workflow
     code: int
-    output: bool
-    left: list[str]
     said: str
+    records: int
+
+    def output(self, name: str) -> bytes | None:
+        path = self.workflow.path(f"{name}.out")
+        return path.read_bytes() if path.exists() else None
+
+    def left(self) -> list[str]:
+        """Files and pipes, but not Snakemake's own records, nor what the workflow is to write."""
+        return sorted(
+            str(path.relative_to(self.workflow.directory))
+            for path in self.workflow.directory.rglob("*")
+            if (path.is_file() or path.is_fifo())
+            and path.name not in {"Snakefile", "tried"}
+            and path.suffix != ".out"
+            and (".snakemake" not in path.parts or "storage" in path.parts)
+        )
 
 
-def leftovers(workflow) -> list[str]:
-    """Everything but Snakemake's own records, the Snakefile, and empty directories."""
-    return sorted(
-        str(path.relative_to(workflow.directory))
-        for path in workflow.directory.rglob("*")
-        if not path.is_dir()
-        and path.name not in {"Snakefile", "x.out"}
-        and (".snakemake" not in path.parts or "storage" in path.parts)
-    )
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory, samples):
+    workflow, rules = Workflow(tmp_path_factory.mktemp("streaming")), []
+    with Origin() as origin:
 
+        def query(name: str, data: bytes = DATA) -> str:
+            return with_digest(origin.add(f"/{name}.bin", data), b"other" if name.endswith("wrong") else data)
 
-def run(workflow, origin, form: str, case: str, *arguments: str) -> Seen:
-    query = with_digest(origin.add("/x.bin", DATA), b"other" if case == "wrong" else DATA)
-    workflow.write("rule all:\n    input: 'x.out'\n" + FORMS[form](query, READERS[case]))
-    code, said = workflow.run(*arguments)
-    return Seen(code, workflow.path("x.out").exists(), leftovers(workflow), said)
+        for form, rule in FORMS.items():
+            rules += [rule(f"{form}_{case}", query(f"{form}_{case}"), reader) for case, reader in READERS.items()]
+        data = {"small": SMALL, "late": samples.read("genome.fa.gz")}
+        rules += [fifo_rule(name, query(name, data.get(name, DATA)), command) for name, command in COMMANDS.items()]
+        # No pipe can be where nothing is promised; where two jobs want it, it depends on when they do.
+        rules.append(fifo_rule("careless", query("careless"), COMMANDS["small"], promise=""))
+        shared = query("shared")
+        rules += [fifo_rule(name, shared, COMMANDS["small"]) for name in ("shared", "sharing")]
+        outputs = [f"{name}.out" for name in re.findall(r"rule (\w+):", "".join(rules)) if "_source" not in name]
+        workflow.write(f"rule all:\n    input: {outputs}\n{''.join(rules)}")
+        code, said = workflow.run("--keep-going")
+    return Seen(workflow, code, said, samples.records)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_good(workflow, origin, form):
-    seen = run(workflow, origin, form, "good")
-    assert seen.code == 0, seen.said
-    assert workflow.path("x.out").read_bytes() == DATA
-    assert seen.left == []
+def test_good(seen, form):
+    assert seen.output(f"{form}_good") == DATA, seen.said
+    assert f"Error in rule {form}_good" not in seen.said
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("case", ["wrong", "early", "failing"])
-def test_bad(workflow, origin, form, case):
-    seen = run(workflow, origin, form, case)
-    assert seen.code == 1, seen.said
-    assert not seen.output
-    assert not [name for name in seen.left if workflow.path(name).is_file()], seen.said
-    assert ("Error in rule x" if case == "failing" or form != "fifo" else "failed to stream") in seen.said
-    if case == "wrong":
-        assert "sha256" in seen.said
+def test_bad(seen, form, case):
+    assert seen.code == 1
+    assert seen.output(f"{form}_{case}") is None, seen.said
+    by_the_verdict = form == "fifo" and case != "failing"
+    failed = rf"failed to stream .*/fifo_{case}\.bin" if by_the_verdict else f"Error in rule {form}_{case}:"
+    assert re.search(failed, seen.said)
+
+
+def test_wrong_digests_are_said(seen):
+    assert len(re.findall("sha256 mismatch", seen.said)) >= len(FORMS)
+
+
+def test_nothing_is_left(seen):
+    assert seen.left() == []
+    assert len(list(seen.workflow.directory.glob("*.out"))) == len(FORMS) + 6
 
 
 # An input that is a pipe.
 
 
-def test_retries(workflow, origin):
-    query = with_digest(origin.add("/x.bin", DATA), DATA)
-    text = fifo_input(query, READERS["good"]).replace("    output:", "    retries: 1\n    output:")
-    # Once it fails after having read everything.
-    workflow.write(
-        text.replace("cat <", "if ! test -e tried; then touch tried; cat {input} > /dev/null; exit 1; fi; cat <")
-    )
-    code, said = workflow.run("x.out")
-    assert code == 0, said
-    assert workflow.path("x.out").read_bytes() == DATA
+@pytest.mark.parametrize("name", ["again", "careless", "shared", "sharing"])
+def test_whole(seen, name):
+    assert seen.output(name) == DATA, seen.said
 
 
-def test_zcat(workflow, nginx, samples):
-    """GNU gzip opens without blocking."""
-    query = f"{nginx.url}/genome.fa.gz#sha256={samples.sha256['genome.fa.gz']}"
-    workflow.write(fifo_input(query, "").replace(" < {input}", "sleep 0.3; zcat {input} | grep -c '^>'"))
-    code, said = workflow.run("x.out")
-    assert code == 0, said
-    assert workflow.path("x.out").read_text().strip() == str(samples.records)
-    assert "streamed" in said
+def test_small(seen):
+    assert seen.output("small") == SMALL, seen.said
 
 
-def test_small(workflow, origin):
-    data = b"ACGT"
-    workflow.write(fifo_input(with_digest(origin.add("/x.bin", data), data), "cat"))
-    code, said = workflow.run("x.out")
-    assert code == 0, said
-    assert workflow.path("x.out").read_bytes() == data
+def test_late(seen):
+    assert seen.output("late") == f"{seen.records}\n".encode(), seen.said
 
 
-def test_not_read(workflow, origin):
-    workflow.write(fifo_input(with_digest(origin.add("/x.bin", DATA), DATA), "true").replace("< {input}", ""))
-    code, said = workflow.run("x.out")
-    assert code == 1
-    assert "ended without reading the stream" in said
-    assert not workflow.path("x.out").exists()
+def test_a_file_where_a_pipe_cannot_be(seen):
+    assert "hydra: careless.bin: fetched" in seen.said
+    for name in ("fifo_good", "again", "small"):
+        assert f"hydra: {name}.bin: streamed" in seen.said
 
 
-def test_read_twice(workflow, origin):
+def test_not_read(seen):
+    assert re.search(r"failed to stream .*/unread\.bin: the job ended without reading the stream", seen.said)
+    assert seen.output("unread") is None
+
+
+def test_read_twice(seen):
     """The second reader gets an error, and does not wait for ever."""
-    workflow.write(
-        fifo_input(with_digest(origin.add("/x.bin", DATA), DATA), "cat").replace("cat < {input}", "cat {input} {input}")
-    )
-    code, said = workflow.run("x.out")
-    assert code == 1
-    assert "No such device or address" in said
-    assert not workflow.path("x.out").exists()
+    assert re.search(r"cat: .*/twice\.bin: No such device or address", seen.said)
+    assert seen.output("twice") is None
 
 
-@pytest.mark.parametrize("obstacle", ["no annotation", "two jobs", "no metadata"])
-def test_a_file_where_a_pipe_cannot_be(workflow, origin, obstacle):
-    text = fifo_input(with_digest(origin.add("/x.bin", DATA), DATA), "cat")
-    if obstacle == "no annotation":
-        text = text.replace("access.sequential", "")
-    if obstacle == "two jobs":
-        text += text.replace("rule x", "rule y").replace("x.out", "y.out")
-    workflow.write("rule all:\n    input: 'x.out'" + (", 'y.out'\n" if obstacle == "two jobs" else "\n") + text)
-    code, said = workflow.run(*(["--drop-metadata"] if obstacle == "no metadata" else []))
+def test_without_metadata(workflow, origin):
+    """Nobody would tell the provider that the job has ended: it gets a file."""
+    workflow.write(fifo_rule("x", with_digest(origin.add("/x.bin", DATA), DATA), COMMANDS["small"]))
+    code, said = workflow.run("--drop-metadata", "x.out")
     assert code == 0, said
     assert workflow.path("x.out").read_bytes() == DATA
     assert "fetched" in said
@@ -167,8 +190,7 @@ def test_a_file_where_a_pipe_cannot_be(workflow, origin, obstacle):
 def test_killed(workflow, origin):
     """What a kill leaves at the input's place is not taken for the file."""
     query = with_digest(origin.add("/x.bin", DATA), DATA)
-    text = fifo_input(query, "").replace(" < {input}", "touch begun; sleep 60; cat {input}")
-    workflow.write(text)
+    workflow.write(fifo_rule("x", query, "touch begun; sleep 60; cat {input} > {output}"))
     with workflow.start("x.out") as process:
         try:
             until(workflow.path("begun").exists, process)
@@ -176,7 +198,7 @@ def test_killed(workflow, origin):
             os.killpg(process.pid, signal.SIGKILL)
     (left,) = [path for path in workflow.directory.rglob("x.bin") if stat.S_ISFIFO(path.lstat().st_mode)]
     assert left.lstat().st_mtime == 0
-    workflow.write(fifo_input(query, "cat"))
+    workflow.write(fifo_input("x", query, "cat"))
     code, said = workflow.run("--nolock", "--rerun-incomplete", "x.out")
     assert code == 0, said
     assert workflow.path("x.out").read_bytes() == DATA
