@@ -138,7 +138,7 @@ def test_it_is_kept_while_the_server_is_away(
     @flow
     def long() -> None:
         files = hydra_fetch_many.submit(serve(origin, 2, 80_000), tmp_path)
-        until(lambda: len(tries) > 3)
+        until(lambda: len(tries) > 3, 15)
         assert active() == 2
         files.result()
 
