@@ -18,6 +18,7 @@ from snakemake_interface_storage_plugins.tests import TestStorageBase
 
 from hydraflow.adapters.store import Store
 from hydraflow.core import urls
+from hydraflow.snakemake import host
 from snakemake_storage_plugin_hydra import StorageProvider, StorageProviderSettings
 from tests.faults.origin import Origin
 from tests.integrations.snakemake.conftest import ROOT, retrieve, with_digest
@@ -393,6 +394,18 @@ def test_waits_for_another_process(provide, origin):
     timer.join()
     assert time.monotonic() - begun > 0.6
     assert obj.local_path().read_bytes() == DATA
+
+
+def test_the_last_word_on_a_node(provide, origin, monkeypatch):
+    """No checksum is asked for after a job of a cluster: what became of its stream is said in the cleaning."""
+    for name in ("may_feed", "ends_in_cleanup"):
+        monkeypatch.setattr(host, name, lambda: True)
+    obj = provide().object(with_digest(origin.add("/x.bin", DATA), DATA) + "&stream=fifo")
+    obj.is_ondemand_eligible = True
+    retrieve(obj)
+    assert obj.local_path().is_fifo()
+    with pytest.raises(WorkflowError, match=r"failed to stream .*: the job ended without reading the stream"):
+        obj.cleanup()
 
 
 def test_state_directory(provide, tmp_path):
