@@ -126,7 +126,7 @@ class Transfer:
         self._terms = terms
         self.sources = Sources(places)
         self._lead = self.sources[0]
-        self._alone = self._revived = self._named = False
+        self._alone = self._named = False
         self._suspects: list[Source] = []
         self._wrong: dict[str, Source] = {}
         self._claims: tuple[Claim, ...] = ()
@@ -490,8 +490,8 @@ class Transfer:
         others = [each for each in self.sources if each.standing is not Standing.FAILED]
         usable = any(each.usable for each in others)
         alone = self._alone and self.resource is not None
-        if source.error is not None and not usable and others and not alone and self._worth_asking_again():
-            self._revived = usable = True
+        if not usable and others and not alone and self._worth_asking_again(source):
+            usable = True
             for each in others:
                 each.standing, each.resource = Standing.UNKNOWN, None
         if usable and self.resumable and not alone:
@@ -504,9 +504,10 @@ class Transfer:
         notice = "no other source has provably the same file; starting anew"
         return [*commands, Notice(notice), *self._anew(now)]
 
-    def _worth_asking_again(self) -> bool:
+    def _worth_asking_again(self, lost: Source) -> bool:
         """Perhaps nobody can be reached: what is on disk is thrown away only for a source that answers now."""
-        return not self._revived and self._horizon() is None and self.resumable and self.planner.done > 0
+        failed = lost.standing is Standing.FAILED
+        return failed and self._horizon() is None and self.resumable and self.planner.done > 0
 
     def _suspect(self, error: DigestMismatchError, now: float) -> list[Command]:
         """Some source gave wrong bytes: fetch again what did not come from the lead; if it is still wrong, it is he."""
@@ -706,7 +707,7 @@ class Transfer:
         self.planner.reset()
         self.state = State.PROBING
         self.resource = self._identity = None
-        self._divisible = self._revived = False
+        self._divisible = False
         self.claim = self._terms.claim
         self.from_checkpoint = self._progress = 0
         for source in self.sources:
