@@ -10,6 +10,7 @@ import os
 import random
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
