@@ -368,7 +368,7 @@ class Transfer:
         joined = self.sources.join(event.mirrors) if divisible and not self._named else 0
         self._named = self._named or bool(joined)
         commands = self._adopt(resource, claims)
-        if joined:
+        if joined and not in_one:
             commands.append(Notice(f"the server names {joined} mirror{'s' if joined > 1 else ''}"))
         source.resource, source.standing = resource, Standing.ADMITTED
         self.state = State.FETCHING

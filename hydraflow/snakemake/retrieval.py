@@ -5,7 +5,6 @@ Snakemake deletes the local path when a retrieval fails, so the checkpoint lies 
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import secrets
@@ -15,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hydraflow.errors import DestinationBusyError, DestinationExistsError, StorageError
+from hydraflow.errors import DestinationExistsError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["fetch", "leave_unreadable", "move", "publish", "recall", "share"]
 
 _SMALL = 8 << 20  # bytes; many such files come side by side, and each has a latency to wait for
-_PAUSE = 0.5  # seconds between two looks at whether another process has finished
 
 
 async def fetch(
@@ -60,8 +58,6 @@ async def fetch(
         except DestinationExistsError:
             # Kept, or left by a run that was killed between fetch and move, and it is another one now.
             overwrite = True
-        except DestinationBusyError:
-            await asyncio.sleep(_PAUSE)
 
 
 async def recall(query: str, path: Path) -> FetchResult:

@@ -207,6 +207,9 @@ def test_mirrors_that_the_first_answer_names_join():
     assert rig.transfer.sources.shares()[1].trouble.startswith("the size is the same")
     rig = Rig(threads=3).begin().head(partial(0, 40, 1000), mirrors=others[:1])
     assert rig.said == ["the server names 1 mirror"]
+    rig = Rig(threads=3).begin().head(partial(0, 30, 30), mirrors=others)
+    assert rig.said == [], "nobody else will be asked"
+    assert len(rig.transfer.sources) == 3
 
 
 def test_who_begins_anew_knows_the_mirrors_already():
