@@ -35,7 +35,7 @@ test: venv ## Install, then lint, types, all tests, coverage (core: every branch
 	$(BIN)/mypy
 	$(BIN)/pytest -q -n 2 --cov=hydraflow.core --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100 \
 	  tests/core tests/simulation
-	$(BIN)/pytest -q -n 2 --dist loadgroup --ignore=tests/core --ignore=tests/simulation --ignore=tests/soak \
+	$(BIN)/pytest -q -n 3 --dist loadgroup --ignore=tests/core --ignore=tests/simulation --ignore=tests/soak \
 	  --ignore=tests/runners --ignore=tests/slurm --ignore=tests/browser --ignore=tests/newcomer
 
 test-runners: venv ## The Prefect flows on Dask and Ray, which it installs: another 300 MB.

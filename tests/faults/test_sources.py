@@ -234,7 +234,7 @@ def s3_tells_parts(origin: Origin, size: int) -> None:
     origin.when(method="HEAD", path="/x.bin")._add("part", answer)
 
 
-@pytest.mark.parametrize(("served", "right"), [(DATA, True), (WRONG, False)])
+@pytest.mark.parametrize(("served", "right"), [(DATA, True), (WRONG, False)], ids=["right", "wrong"])
 def test_s3_tells_the_size_of_the_parts(origin, front, served, right):
     url = offer(origin, MULTIPART, f"{of_parts(DATA, 7_777_777)}-2", served)
     s3_tells_parts(origin, 7_777_777)
