@@ -240,10 +240,10 @@ class Engine:
         except TransportFailure:
             return ()
 
-    async def look_up(self, order: Order, size: int | None, head: Head | None = None) -> tuple[Claim, ...]:
-        """Digests of the file that are published elsewhere than in the answer."""
+    async def look_up(self, order: Order, size: int | None, head: Head | None, since: float) -> tuple[Claim, ...]:
+        """Digests of the file that are published elsewhere than in the answer, and were read there `since` then."""
         subject = Subject(order.url, order.headers, size, head)
-        return await self.lookup.claims(subject, thorough=self.settings.verify == "require")
+        return await self.lookup.claims(subject, thorough=self.settings.verify == "require", since=since)
 
     async def rest(self) -> None:
         """Close the connections that nothing is using."""
@@ -290,6 +290,8 @@ class Job:
         self._turn = asyncio.Lock()
         self._workers: dict[Lease, asyncio.Task[None]] = {}
         self._lookup: asyncio.Task[None] | None = None
+        #: What was published before is of a version that is gone, in seconds of `time.monotonic`.
+        self._outdated = 0.0
         self._failed: events.Fail | None = None
         self._over = asyncio.Event()
         self._group = asyncio.TaskGroup()
@@ -362,6 +364,7 @@ class Job:
                 await self._sink.expect(resource, claim)
             case events.Reset():
                 self._saved = 0
+                self._forget_claims()
                 await self._sink.reset()
             case _:
                 self._execute_now(command)
@@ -474,8 +477,15 @@ class Job:
         return order.claim is None and not part and self._settings.verify != "none"
 
     async def _look_up(self, head: Head | None, size: int | None) -> None:
-        found = await self._engine.look_up(self._order, size, head)
+        found = await self._engine.look_up(self._order, size, head, since=self._outdated)
         await self._dispatch(events.Promised(found))
+
+    def _forget_claims(self) -> None:
+        """A file that was replaced has another digest; who publishes both is asked again."""
+        self._outdated = time.monotonic()
+        if self._lookup is not None:
+            self._lookup.cancel()
+            self._lookup = None
 
     # ── beside the leases ────────────────────────────────────────────────────────────────────────────────────────────
 

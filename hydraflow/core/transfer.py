@@ -708,7 +708,7 @@ class Transfer:
         self.state = State.PROBING
         self.resource = self._identity = None
         self._divisible = False
-        self.claim = self._terms.claim
+        self.claim, self._promised = self._terms.claim, ()
         self.from_checkpoint = self._progress = 0
         for source in self.sources:
             source.forget()

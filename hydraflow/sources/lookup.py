@@ -70,7 +70,7 @@ class Lookup:
         #: Who waits for the same answer; each lives as long as somebody does.
         self._turns: weakref.WeakValueDictionary[tuple[str, ...], asyncio.Lock] = weakref.WeakValueDictionary()
 
-    async def claims(self, subject: Subject, *, thorough: bool) -> tuple[Claim, ...]:
+    async def claims(self, subject: Subject, *, thorough: bool, since: float = 0.0) -> tuple[Claim, ...]:
         """Digests that are published elsewhere than in the answer; those of the first place that has some.
 
         Takes at most `PATIENCE` seconds, and never raises but when it is cancelled.
@@ -78,39 +78,40 @@ class Lookup:
         Args:
             subject: the file.
             thorough: ask for the usual checksum files too, however small the file.
+            since: what was read before this moment of `time.monotonic` is asked for again.
         """
         try:
             async with asyncio.timeout(PATIENCE):
-                return await self._claims(subject, thorough=thorough)
+                return await self._claims(subject, thorough, since)
         except TimeoutError:
             return ()
 
-    async def _claims(self, subject: Subject, *, thorough: bool) -> tuple[Claim, ...]:
+    async def _claims(self, subject: Subject, thorough: bool, since: float) -> tuple[Claim, ...]:
         found = await self._of_s3(subject)
         if integrity.conclusive(found):
             return found
         for question in _questions(subject, thorough=thorough):
-            if published := await self._answer(question, subject):
+            if published := await self._answer(question, subject, since):
                 return published
         return found
 
     # ── checksum files and catalogues ────────────────────────────────────────────────────────────────────────────────
 
-    async def _answer(self, question: Question, subject: Subject) -> tuple[Claim, ...]:
+    async def _answer(self, question: Question, subject: Subject, since: float) -> tuple[Claim, ...]:
         # The caller's headers are for the origin that he named; where that redirects to, they do not go either.
         own = urls.origin(question.url) == urls.origin(subject.url)
-        kept = await self._get(question.url, subject.headers if own else {})
+        kept = await self._get(question.url, subject.headers if own else {}, since)
         if kept is None:
             return ()
         source = question.source if kept.final_url.startswith("https://") else DigestSource.SIDECAR_HTTP
         return tuple(Claim(digest, source, urls.redact(question.url)) for digest in question.read(kept.data))
 
-    async def _get(self, url: str, fields: Mapping[str, str]) -> _Kept | None:
+    async def _get(self, url: str, fields: Mapping[str, str], since: float) -> _Kept | None:
         key = (url, *(f"{name}: {value}" for name, value in sorted(fields.items())))
         turn = self._turns.setdefault(key, asyncio.Lock())
         async with turn:
             kept = self._kept.get(key)
-            if kept is None or time.monotonic() - kept.since > _FRESH:
+            if kept is None or kept.since < max(since, time.monotonic() - _FRESH):
                 try:
                     kept = await self._fetch(url, fields)
                 except (TransportFailure, HydraError):

@@ -373,6 +373,21 @@ def test_a_late_one_is_in_time_for_a_file(origin, file_front, monkeypatch):
     assert (result.verification, result.digest_url) == (Verification.SIDECAR, f"{url}.sha256")
 
 
+@pytest.mark.parametrize("answered", ["before", "after"])
+def test_replaced_with_its_checksum(origin, file_front, monkeypatch, answered):
+    """What was said of the first version, before the file changed or after it, is not held against the second."""
+    url, new, beside = large(origin, monkeypatch), noise(9 * MIB, seed=2), "/d/x.bin.sha256"
+    origin.add(beside, listing(DATA, "x.bin").encode())
+    if answered == "after":
+        origin.when(path=beside, request=1).wait(head=lambda: replaced.fired > 0)
+    origin.when(path=beside, request=2).replace(listing(new, "x.bin").encode(), etag='"v2"')
+    replaced = origin.when(path="/d/x.bin", request=3).replace(new, etag='"v2"')
+    replaced.wait(head=lambda: answered == "after" or beside in asked(origin))
+    got = file_front.get(url)
+    assert (got.data, got.result.restarts, replaced.fired) == (new, 1, 1)
+    assert (got.result.verification, got.result.digest.value) == (Verification.SIDECAR, sha256(new))
+
+
 def test_a_coded_body_is_not_the_file_that_is_listed(origin, front, monkeypatch):
     url = large(origin, monkeypatch)
     origin.add("/d/x.bin", DATA, headers={"Content-Encoding": "gzip"})
