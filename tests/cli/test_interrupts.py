@@ -92,6 +92,8 @@ def test_in_every_mode(hydraflow, origin, slow, wait_for, arguments):
 @pytest.fixture
 def half_done(hydraflow, origin, slow, wait_for):
     """Starts a run of which one file is there, one fails, and the others take long."""
+    origin.rules.clear()
+    origin.when().slow(200_000)
     urls = [origin.add("/a.bin", b"a"), f"{origin.url}/missing.bin", slow]
     urls += [origin.add(f"/{number}.bin", b"y" * 5_000_000) for number in range(5)]
     (hydraflow.directory / "m").write_text("\n".join(urls))
