@@ -7,24 +7,20 @@ byte path below it (`network`).  httpx's errors are mapped here to `TransportFai
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-import os
-import ssl
 import threading
-import urllib.request
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import httpx
 
 from hydraflow import __version__
-from hydraflow.adapters.network import EXTENSION, LATENCY, Body, DirectTransport, TransportFailure
+from hydraflow.adapters.network import EXTENSION, LATENCY, Body, TransportFailure
+from hydraflow.adapters.routing import Router
 from hydraflow.core import urls
 from hydraflow.core.responses import Ask
 from hydraflow.core.retry import Failure, FailureKind
-from hydraflow.errors import ConfigurationError
 from hydraflow.models import Head
 from hydraflow.settings import Settings
 
@@ -32,11 +28,14 @@ __all__ = ["Response", "Route", "Transport", "TransportFailure"]
 
 _MAX_REDIRECTS = 10
 _HEADERS = "hydraflow.headers"
+_BODIES = (200, 206)
 #: Answers that may only mean that a redirect's target (a signed URL, a mirror) is no longer good.
 _STALE = (401, 403, 404, 410)
 #: So many requests in a row to the target of a redirect come to nothing before the way to it is asked for again.
 _MISSES = 3
 _BROKEN = 500
+#: What a redirect or a refusal has to say, in bytes, and the seconds it has for it.
+_FEW, _SHORT = 64 << 10, 0.25
 
 
 class Response:
@@ -130,7 +129,7 @@ class Transport:
     def __init__(self, settings: Settings) -> None:
         _silence_libraries()
         self._user_agent = settings.user_agent or f"hydraflow/{__version__}"
-        self._router = _Router(settings)
+        self._router = Router(settings)
         self._client = httpx.AsyncClient(
             transport=self._router,
             timeout=httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout, pool=None),
@@ -156,11 +155,13 @@ class Transport:
         """
         response = await self._follow(method, route, ask)
         try:
-            if response.history and response.status_code in (200, 206):
+            if response.history and response.status_code in _BODIES:
                 route.target = _Hop(str(response.url), response.extensions[_HEADERS])
                 route.redirects = tuple(_head(each) for each in response.history)
             redirects = route.redirects if route.target is not None else ()
             yield Response(_head(response, redirects), response)
+            if method == "HEAD" or response.status_code not in _BODIES:
+                await _pass_over(response)
         finally:
             await response.aclose()
             del response.stream  # which refers to the response: both would lie there until garbage is collected
@@ -178,7 +179,7 @@ class Transport:
         if response.status_code not in _STALE:
             route.note(known, works=response.status_code < _BROKEN)
             return response
-        await response.aclose()
+        await _pass_over(response)
         route.leave(known)
         return await self._send(method, route.origin, ask)
 
@@ -192,7 +193,7 @@ class Transport:
                 response.history = history
                 response.extensions[_HEADERS] = hop.headers
                 return response
-            await response.aclose()
+            await _pass_over(response)
             history.append(response)
             if len(history) > _MAX_REDIRECTS:
                 raise _refuse(f"more than {_MAX_REDIRECTS} redirects")
@@ -209,6 +210,18 @@ class Transport:
             return self._client.build_request(method, hop.url, headers=fields)
 
 
+async def _pass_over(response: httpx.Response) -> None:
+    """End an answer that is not wanted; one that is short is read, so that its connection can be used again."""
+    rest, view = Response(_head(response), response), memoryview(bytearray(_FEW))
+    try:
+        with suppress(TransportFailure, TimeoutError):
+            async with asyncio.timeout(_SHORT):
+                while view and (count := await rest.read_into(view)):
+                    view = view[count:]
+    finally:
+        await response.aclose()
+
+
 def _next_hop(was: httpx.URL, to: httpx.URL, headers: Mapping[str, str]) -> _Hop:
     """Where a redirect leads; headers and password of the caller go along only as long as it stays with one origin."""
     if to.scheme not in ("http", "https"):
@@ -222,88 +235,6 @@ def _next_hop(was: httpx.URL, to: httpx.URL, headers: Mapping[str, str]) -> _Hop
 
 def _refuse(message: str) -> TransportFailure:
     return TransportFailure(Failure(FailureKind.PROTOCOL, message))
-
-
-class _Router(httpx.AsyncBaseTransport):
-    """Picks the way of a request: directly over HTTP/1.1, or by httpx's own transport for HTTP/2 and proxies."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._tls: ssl.SSLContext | None = None
-        self._direct = DirectTransport(
-            connect_timeout=settings.connect_timeout, read_timeout=settings.read_timeout, context=self._context
-        )
-        self._ordinary: dict[str | None, httpx.AsyncHTTPTransport] = {}
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        proxy = _proxy(request.url)
-        if proxy is None and not (self._settings.http2 and request.url.scheme == "https"):
-            return await self._direct.handle_async_request(request)
-        if proxy not in self._ordinary:
-            self._ordinary[proxy] = self._make(proxy)
-        return await self._ordinary[proxy].handle_async_request(request)
-
-    def _make(self, proxy: str | None) -> httpx.AsyncHTTPTransport:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30.0)
-        try:
-            return httpx.AsyncHTTPTransport(
-                verify=self._context(), http2=self._settings.http2, proxy=proxy, limits=limits
-            )
-        except ImportError as error:
-            what = f"a package for the proxy {urls.redact(proxy or '')} is missing"
-            raise ConfigurationError(what, hint="pip install socksio") from error
-        except (ValueError, httpx.InvalidURL) as error:
-            what = f"cannot use the proxy {urls.redact(proxy or '')} that the environment names"
-            raise ConfigurationError(what, hint="Write http://HOST:PORT.") from error
-
-    def _context(self) -> ssl.SSLContext:
-        # Reading the certificate bundle takes 35 ms: only those pay who use TLS.
-        if self._tls is None:
-            self._tls = _tls_context(self._settings)
-        return self._tls
-
-    async def rest(self) -> None:
-        await self._direct.aclose()  # it closes those that idle, and opens others when asked
-
-    async def aclose(self) -> None:
-        await self.rest()
-        for transport in self._ordinary.values():
-            await transport.aclose()
-
-
-def _tls_context(settings: Settings) -> ssl.SSLContext:
-    context = httpx.create_ssl_context()
-    try:
-        if settings.ca_file is not None:
-            context.load_verify_locations(settings.ca_file)
-        if settings.client_cert is not None:
-            context.load_cert_chain(settings.client_cert)
-    except (OSError, ssl.SSLError) as error:
-        name = "ca_file" if settings.client_cert is None else "ca_file or client_cert"
-        raise ConfigurationError(f"cannot use the certificates of {name}: {error.strerror or error}") from error
-    return context
-
-
-_PROXY_VARIABLES = tuple(
-    name for stem in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for name in (stem, stem.upper())
-)
-
-
-@functools.lru_cache(maxsize=8)
-def _proxies(variables: tuple[str | None, ...]) -> dict[str, str]:
-    """The proxies of the environment; reading all of it for each request would cost more than the request."""
-    del variables  # the cache's key
-    return urllib.request.getproxies()
-
-
-def _proxy(url: httpx.URL) -> str | None:
-    """The proxy that the environment names for a URL (`http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`)."""
-    proxies = _proxies(tuple(os.environ.get(name) for name in _PROXY_VARIABLES))
-    if not proxies or urllib.request.proxy_bypass(url.netloc.decode("ascii")):
-        return None
-    proxy = proxies.get(url.scheme) or proxies.get("all")
-    # Many are written without a scheme, and curl and wget take them.
-    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
 class _NotOurs(logging.Filter):

@@ -35,6 +35,25 @@ def test_same_origin(origin, front, status):
     assert origin.bytes_served("/new.bin") <= 1.1 * len(DATA)
 
 
+@pytest.mark.parametrize("body", [b"", b"<html>302 Found</html>"])
+def test_one_connection_for_the_redirects_of_many_files(origin, other, settings, tmp_path, body):
+    for name in "abc":
+        target = other.add(f"/{name}", DATA[:1000])
+        origin.when(path=f"/{name}").status(302, headers={"Location": target}, body=body)
+        fetch(f"{origin.url}/{name}", tmp_path / name, settings=settings)
+    assert [record.connection for record in origin.ledger] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("after", [0, 1 << 20])
+def test_a_redirect_that_does_not_come_to_its_end(origin, front, after):
+    """What it has to say is waited for no longer than it is long."""
+    target = origin.add("/new.bin", DATA)
+    rule = origin.when(path="/old.bin").status(302, headers={"Location": target}, body=bytes(2 << 20))
+    rule.stall(after=after)
+    assert front.get(f"{origin.url}/old.bin").data == DATA
+    assert rule.fired == 1
+
+
 def test_to_another_origin(origin, other, front):
     target = other.add("/new.bin", DATA)
     rule = origin.when(path="/old.bin").redirect(f"{target}?X-Amz-Signature=s3cr3t")
