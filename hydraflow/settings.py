@@ -106,6 +106,10 @@ class Settings:
     client_cert: Path | None = _setting(
         None, "Certificate (PEM, the key in the same file) to show to servers that ask for one."
     )
+    insecure_redirects: bool = _setting(
+        default=False,
+        meaning="Follow redirects from https to http, where what comes can be read and changed on its way.",
+    )
     http2: bool = _setting(default=False, meaning="Offer HTTP/2: good for many small files, slow for large ones.")
     user_agent: str = _setting("", "User-Agent header; default: hydraflow/VERSION.")
 

@@ -128,6 +128,7 @@ class Transport:
 
     def __init__(self, settings: Settings) -> None:
         _silence_libraries()
+        self._downgrades = settings.insecure_redirects
         self._user_agent = settings.user_agent or f"hydraflow/{__version__}"
         self._router = Router(settings)
         self._client = httpx.AsyncClient(
@@ -197,8 +198,18 @@ class Transport:
             history.append(response)
             if len(history) > _MAX_REDIRECTS:
                 raise _refuse(f"more than {_MAX_REDIRECTS} redirects")
-            hop = _next_hop(request.url, response.next_request.url, hop.headers)
+            hop = self._next_hop(request.url, response.next_request.url, hop.headers)
             request = self._request(method, hop, ask)
+
+    def _next_hop(self, was: httpx.URL, to: httpx.URL, headers: Mapping[str, str]) -> _Hop:
+        """Where a redirect leads; the caller's headers and password go along as long as it stays with one origin."""
+        if to.scheme not in ("http", "https"):
+            raise _refuse(f"redirect to a {to.scheme}:// URL refused")
+        if was.scheme == "https" and to.scheme == "http" and not self._downgrades:
+            raise _refuse("redirect from https to http refused (HYDRAFLOW_INSECURE_REDIRECTS=1 allows it)")
+        if urls.origin(str(was)) != urls.origin(str(to)):
+            return _Hop(str(to), {})
+        return _Hop(str(to if to.userinfo else to.copy_with(userinfo=was.userinfo)), headers)
 
     def _request(self, method: str, hop: _Hop, ask: Ask) -> httpx.Request:
         fields = {"User-Agent": self._user_agent, "Accept": "*/*", **hop.headers, "Accept-Encoding": "identity"}
@@ -220,17 +231,6 @@ async def _pass_over(response: httpx.Response) -> None:
                     view = view[count:]
     finally:
         await response.aclose()
-
-
-def _next_hop(was: httpx.URL, to: httpx.URL, headers: Mapping[str, str]) -> _Hop:
-    """Where a redirect leads; headers and password of the caller go along only as long as it stays with one origin."""
-    if to.scheme not in ("http", "https"):
-        raise _refuse(f"redirect to a {to.scheme}:// URL refused")
-    if was.scheme == "https" and to.scheme == "http":
-        raise _refuse("redirect from https to http refused")
-    if urls.origin(str(was)) != urls.origin(str(to)):
-        return _Hop(str(to), {})
-    return _Hop(str(to if to.userinfo else to.copy_with(userinfo=was.userinfo)), headers)
 
 
 def _refuse(message: str) -> TransportFailure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
 
 import pytest
 
@@ -249,8 +250,11 @@ def test_from_https_to_http(origin, front, trusted):
         rule = secure.when().redirect(f"{origin.url}/x.bin")
         error = front.refuse(f"{secure.url}/x.bin", RemoteProtocolError)
         assert rule.fired >= 1
-    assert "from https to http" in str(error)
-    assert origin.ledger == []
+        assert "from https to http" in str(error)
+        assert origin.ledger == []
+        front.settings = replace(front.settings, insecure_redirects=True)
+        assert front.get(f"{secure.url}/x.bin", headers=SECRET).data == DATA[:1000]
+    assert "authorization" not in origin.ledger[0].headers
 
 
 def test_from_http_to_https(origin, front, trusted):
