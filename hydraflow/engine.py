@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from hydraflow.adapters import netrc
 from hydraflow.adapters.pacing import paced
 from hydraflow.adapters.sinks import Sink
 from hydraflow.adapters.transport import Response, Route, Transport, TransportFailure
@@ -280,7 +281,7 @@ class Job:
                 self._settings.verify,
             ),
             self._planner,
-            [self._place(url) for url in (order.url, *order.mirrors)],
+            [self._place(order.url), *(self._place(url, named=True) for url in order.mirrors)],
             rng=random.random,
             restartable=sink.restartable,
             horizon=sink.horizon,
@@ -444,9 +445,10 @@ class Job:
 
     # ── what the answer tells of other places ────────────────────────────────────────────────────────────────────────
 
-    def _place(self, url: str) -> Place:
-        # The caller's headers are for the origin that he named them for.
-        route = Route(url, self._order.headers if urls.origin(url) == self._home else {})
+    def _place(self, url: str, *, named: bool = False) -> Place:
+        # The caller's headers are for the origin that he named them for, and his netrc for mirrors that he named.
+        headers = self._order.headers if urls.origin(url) == self._home else {}
+        route = Route(url, netrc.authorized(url, headers) if named else headers)
         return Place(urls.redact(url), self._engine.limiter(url), route)
 
     def _named(self, route: Route, head: Head) -> tuple[Place, ...]:

@@ -86,7 +86,7 @@ def order(
         name=urls.file_name(target.url),
         claim=claim,
         size=target.size if size is None else size,
-        headers=_authorized(target.url, _checked_headers(headers or {})),
+        headers=netrc.authorized(target.url, _checked_headers(headers or {})),
         on_progress=on_progress,
         start=start,
         stop=stop,
@@ -149,12 +149,6 @@ def _digest(value: str | Digest) -> Digest:
         return Digest.parse(value)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-
-
-def _authorized(url: str, headers: dict[str, str]) -> dict[str, str]:
-    """With what netrc has for the host, unless the caller says who he is."""
-    value = None if any(name.lower() == "authorization" for name in headers) else netrc.authorization(url)
-    return headers if value is None else {**headers, "Authorization": value}
 
 
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -39,7 +39,7 @@ def _setting(
     return dataclasses.field(default=default, metadata={"meaning": meaning, **bounds})
 
 
-_WIDTH = 16
+_WIDTH, _MANY = 16, 128
 
 
 def _seconds(default: float, meaning: str) -> float:
@@ -59,10 +59,12 @@ class Settings:
         "Most connections used at a time, for one origin; "
         "default: 16, and 32 for files so small that most of the time goes into waiting for answers.",
         least=1,
-        most=128,
+        most=_MANY,
     )
     aggressive: bool = _setting(
-        default=False, meaning="Use up to 128 connections, as long as more of them pay: for long lossy paths."
+        default=False,
+        meaning="Use up to 128 connections, or as many as threads says, as long as more of them pay: "
+        "for long lossy paths.",
     )
     output: Path = _setting(Path("download"), "Directory that files are written to.")
     buffer: int | None = _setting(
@@ -110,7 +112,9 @@ class Settings:
         default=False,
         meaning="Follow redirects from https to http, where what comes can be read and changed on its way.",
     )
-    http2: bool = _setting(default=False, meaning="Offer HTTP/2: good for many small files, slow for large ones.")
+    http2: bool = _setting(
+        default=False, meaning="Offer HTTP/2; it is slower than HTTP/1.1, with large files and with many small ones."
+    )
     user_agent: str = _setting("", "User-Agent header; default: hydraflow/VERSION.")
 
     def __post_init__(self) -> None:
@@ -120,7 +124,7 @@ class Settings:
     @property
     def ceiling(self) -> int:
         """Most connections to one origin."""
-        return 128 if self.aggressive else self.width
+        return _MANY if self.aggressive and self.threads is None else self.width
 
     @property
     def crowd(self) -> int:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hydraflow import delivery, runtime
+from hydraflow import api, delivery, ordering, runtime
 from hydraflow.core import integrity, manifests, metalink, sidecars, urls
-from hydraflow.engine import Engine, Order
+from hydraflow.engine import Engine
 from hydraflow.errors import (
     ConfigurationError,
     DigestMismatchError,
@@ -25,9 +26,12 @@ from hydraflow.errors import (
 from hydraflow.models import ALGORITHMS, Claim, Digest, DigestSource, Verification
 from hydraflow.settings import Settings, load
 
-__all__ = ["Check", "against_digest", "against_manifest", "against_url"]
+__all__ = ["Check", "against_digest", "against_manifest", "against_published", "against_url", "is_list"]
 
 _LONGEST_MANIFEST = 64 << 20
+_LIST = re.compile(
+    r"(?:md5|sha(?:1|224|256|384|512))[_-]?(?:check)?sums?(?:\.txt)?|.+\.(?:md5|sha\d+|meta4|metalink)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,14 @@ class _Entry:
     size: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _List:
+    """Where a list is, and what a digest in it is called."""
+
+    name: str
+    source: DigestSource
+
+
 def against_digest(path: Path, digest: Digest) -> Check:
     """Check a file by a digest of the caller's own."""
     return _check(path, Claim(digest, DigestSource.CALLER), None)
@@ -92,18 +104,16 @@ def against_url(
     Raises:
         HydraError: the server refuses or cannot be reached, or the promises contradict each other.
     """
-    target = urls.parse(url)
-    own = None if target.digest is None else Claim(target.digest, DigestSource.FRAGMENT)
-    if own is not None:
-        return _check(path, own, target.size)
-    order = Order(target.url, urls.file_name(target.url), headers=dict(headers or {}))
+    order = ordering.orders(url, headers=headers)[0]
+    if order.claim is not None:
+        return _check(path, order.claim, order.size)
 
     async def ask(engine: Engine) -> tuple[Claim | None, int | None]:
         resource, known = await engine.learn(order, thorough=True)
         return integrity.choose(None, known, resource.size, resource.url), resource.size
 
     claim, size = runtime.start(settings or load(), ask).wait()
-    return _check(path, claim, size if target.size is None else target.size)
+    return _check(path, claim, size if order.size is None else order.size)
 
 
 def against_manifest(path: Path, manifest: Path) -> list[Check]:
@@ -116,27 +126,58 @@ def against_manifest(path: Path, manifest: Path) -> list[Check]:
         ConfigurationError: it is none of these, or does not list the file.
         StorageError: it cannot be read.
     """
-    entries = _entries(_read(manifest), manifest)
+    return _against_list(path, _read(manifest), _List(str(manifest), DigestSource.MANIFEST))
+
+
+def is_list(url: str) -> bool:
+    """A URL names a checksum file or a Metalink file, as far as its name tells."""
+    return _LIST.fullmatch(urls.file_name(url)) is not None
+
+
+def against_published(
+    path: Path, url: str, *, headers: Mapping[str, str] | None = None, settings: Settings | None = None
+) -> list[Check]:
+    """The same with a list that is published at a URL: it is worth what other checksum files are.
+
+    Raises:
+        ConfigurationError: it cannot be understood, or does not list the file.
+        HydraError: the server refuses or cannot be reached.
+    """
+    with api.stream(url, headers=headers, settings=replace(settings or load(), verify="none")) as stream:
+        data = bytearray()
+        while len(data) <= _LONGEST_MANIFEST and (piece := stream.chunk()):
+            data += piece
+        secure = stream.result is not None and stream.result.final_url.startswith("https://")
+    source = DigestSource.SIDECAR if secure else DigestSource.SIDECAR_HTTP
+    return _against_list(path, bytes(data), _List(urls.redact(url), source))
+
+
+def _against_list(path: Path, data: bytes, where: _List) -> list[Check]:
+    if len(data) > _LONGEST_MANIFEST:
+        raise ConfigurationError(f"{where.name} is longer than a manifest may be, {_LONGEST_MANIFEST:,} bytes")
     if path.is_dir():
-        return [_listed(path, entry, manifest) for entry in entries]
-    mine = [entry for entry in entries if PurePosixPath(entry.name).name == path.name]
+        return [_listed(path, entry, where) for entry in _entries(data, where.name)]
+    bare = sidecars.bare(data)
+    if bare is not None:
+        return [_by_entry(path, _Entry(path.name, (bare,)), where)]
+    mine = [entry for entry in _entries(data, where.name) if PurePosixPath(entry.name).name == path.name]
     if len(mine) != 1:
         count = "is not listed" if not mine else f"is listed {len(mine)} times"
-        raise ConfigurationError(f"{path.name} {count} in {manifest}")
-    return [_by_entry(path, mine[0], manifest)]
+        raise ConfigurationError(f"{path.name} {count} in {where.name}")
+    return [_by_entry(path, mine[0], where)]
 
 
-def _listed(directory: Path, entry: _Entry, manifest: Path) -> Check:
+def _listed(directory: Path, entry: _Entry, where: _List) -> Check:
     relative = PurePosixPath(entry.name)
     if relative.is_absolute() or ".." in relative.parts or "\0" in entry.name:
         error = ConfigurationError(f"{entry.name!r} is not a place in {directory}")
         return Check(Path(urls.file_name(f"http://h/{relative.name}")), error=error)
-    return _by_entry(directory / relative, entry, manifest)
+    return _by_entry(directory / relative, entry, where)
 
 
-def _by_entry(path: Path, entry: _Entry, manifest: Path) -> Check:
+def _by_entry(path: Path, entry: _Entry, where: _List) -> Check:
     digest = entry.digests[0] if entry.digests else None
-    claim = None if digest is None else Claim(digest, DigestSource.MANIFEST, str(manifest))
+    claim = None if digest is None else Claim(digest, where.source, where.name)
     return _check(path, claim, entry.size)
 
 
@@ -179,18 +220,15 @@ def _size(path: Path) -> int:
 def _read(manifest: Path) -> bytes:
     try:
         with manifest.open("rb") as file:
-            data = file.read(_LONGEST_MANIFEST + 1)
+            return file.read(_LONGEST_MANIFEST + 1)
     except OSError as error:
         raise StorageError.wrap(error, f"cannot read {os.fspath(manifest)}") from error
-    if len(data) > _LONGEST_MANIFEST:
-        raise ConfigurationError(f"{manifest} is longer than a manifest may be, {_LONGEST_MANIFEST:,} bytes")
-    return data
 
 
 # ── manifests ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _entries(data: bytes, manifest: Path) -> list[_Entry]:
+def _entries(data: bytes, manifest: str) -> list[_Entry]:
     start = data.lstrip()[:1]
     try:
         read = _json_lines if start == b"{" else _metalink if start == b"<" else _checksums

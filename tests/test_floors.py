@@ -73,7 +73,7 @@ FLOORS = {
     "hydraflow.streams": 10,
     "hydraflow.api": 11,
     "hydraflow.inspecting": 12,
-    "hydraflow.verifying": 11,
+    "hydraflow.verifying": 12,
     "hydraflow.consumers": 12,
     "hydraflow.locking": 12,
     "hydraflow.progress": 12,

@@ -131,3 +131,12 @@ def test_what_nobody_wrote_in_words_costs_no_import():
     program = "import sys; from hydraflow.settings import load; load(threads=4); print('pydantic' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "most"),
+    [({}, 16), ({"aggressive": True}, 128), ({"threads": 4}, 4), ({"threads": 4, "aggressive": True}, 4)],
+)
+def test_threads_is_a_ceiling_whatever_else_is_set(given, most):
+    assert load(**given).ceiling == most
+    assert load(**given).crowd == (most if given else 32)

@@ -6,18 +6,25 @@ import base64
 import contextlib
 import netrc
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-__all__ = ["authorization"]
+__all__ = ["authorized"]
 
 
-def authorization(url: str) -> str | None:
-    """The value of Authorization for the URL's host, None if the file has none.
+def authorized(url: str, headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers, with what the file has for the URL's host unless they say who asks.
 
     An entry counts for the host that it names; `default`, which would send a password to every host, does not.  A file
     that cannot be read or understood counts as none, and so does `~/.netrc` if others may read it.
     """
+    known = any(name.lower() == "authorization" for name in headers)
+    value = None if known else _authorization(url)
+    return headers if value is None else {**headers, "Authorization": value}
+
+
+def _authorization(url: str) -> str | None:
     parts = urlsplit(url)
     if parts.hostname is None or parts.username is not None:
         return None

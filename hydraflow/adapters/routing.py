@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import ssl
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import httpx
 
-from hydraflow.adapters.network import DirectTransport
+from hydraflow.adapters.network import DirectTransport, TransportFailure
 from hydraflow.core import urls
+from hydraflow.core.retry import Failure, FailureKind
 from hydraflow.errors import ConfigurationError
 from hydraflow.settings import Settings
 
@@ -23,23 +26,32 @@ class _Ordinary(httpx.AsyncBaseTransport):
 
     httpcore (1.0) does not tell the server so: what it goes on sending fills the window of all that come after on the
     same connection, and they stall.  The bodies that are under way come to their end; the last one closes it.
+
+    Its timeouts are of single reads: one byte now and then would do.  Here a head has the time that all the steps to
+    it may take, and each piece of a body that of one.
     """
 
-    def __init__(self, transport: httpx.AsyncHTTPTransport) -> None:
+    def __init__(self, transport: httpx.AsyncHTTPTransport, settings: Settings) -> None:
         self._transport = transport
+        self._piece_timeout = settings.read_timeout
+        # A proxy may have to be connected to and asked first.
+        self._head_timeout = 2 * (settings.connect_timeout + settings.read_timeout)
         self._bodies = 0
         self.worn = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self._bodies += 1
         try:
-            response = await self._transport.handle_async_request(request)
+            async with _within(self._head_timeout):
+                response = await self._transport.handle_async_request(request)
         except BaseException:
             await self._left(worn=False)
             raise
         assert isinstance(response.stream, httpx.AsyncByteStream)
         shared = response.extensions["http_version"] == b"HTTP/2"
-        response.stream = _Ordinarily(response.stream, lambda ended: self._left(worn=shared and not ended))
+        response.stream = _Ordinarily(
+            response.stream, self._piece_timeout, lambda ended: self._left(worn=shared and not ended)
+        )
         return response
 
     async def _left(self, *, worn: bool) -> None:
@@ -52,15 +64,29 @@ class _Ordinary(httpx.AsyncBaseTransport):
         await self._transport.aclose()
 
 
+@asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise TransportFailure(Failure(FailureKind.STALLED, f"nothing of use came for {seconds:g} s")) from None
+
+
 class _Ordinarily(httpx.AsyncByteStream):
     """A body that tells, once, whether it has come to its end."""
 
-    def __init__(self, stream: httpx.AsyncByteStream, left: Callable[[bool], Awaitable[None]]) -> None:
-        self._stream, self._on_left = stream, left
+    def __init__(self, stream: httpx.AsyncByteStream, timeout: float, left: Callable[[bool], Awaitable[None]]) -> None:
+        self._stream, self._timeout, self._on_left = stream, timeout, left
         self._ended = self._closed = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._stream:
+        chunks = aiter(self._stream)
+        while True:
+            async with _within(self._timeout):
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                break
             yield chunk
         self._ended = True
 
@@ -90,7 +116,7 @@ class Router(httpx.AsyncBaseTransport):
             return await self._direct.handle_async_request(request)
         ordinary = self._ordinary.get(proxy)
         if ordinary is None or ordinary.worn:
-            ordinary = self._ordinary[proxy] = _Ordinary(self._make(proxy))
+            ordinary = self._ordinary[proxy] = _Ordinary(self._make(proxy), self._settings)
         return await ordinary.handle_async_request(request)
 
     def _make(self, proxy: str | None) -> httpx.AsyncHTTPTransport:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import httpx
 
 from hydraflow import __version__
+from hydraflow.adapters import netrc
 from hydraflow.adapters.network import EXTENSION, LATENCY, Body, TransportFailure
 from hydraflow.adapters.routing import Router
 from hydraflow.core import urls
@@ -208,7 +209,8 @@ class Transport:
         if was.scheme == "https" and to.scheme == "http" and not self._downgrades:
             raise _refuse("redirect from https to http refused (HYDRAFLOW_INSECURE_REDIRECTS=1 allows it)")
         if urls.origin(str(was)) != urls.origin(str(to)):
-            return _Hop(str(to), {})
+            # Whom a stranger names gets a password of netrc only where nobody else can read it.
+            return _Hop(str(to), netrc.authorized(str(to), {}) if to.scheme == "https" else {})
         return _Hop(str(to if to.userinfo else to.copy_with(userinfo=was.userinfo)), headers)
 
     def _request(self, method: str, hop: _Hop, ask: Ask) -> httpx.Request:

@@ -185,7 +185,7 @@ _TABLE: dict[str, Callable[[Any], Any]] = {
         "--aggressive",
         is_flag=True,
         default=None,
-        help="Up to 128 connections, as long as more of them pay.  [HYDRAFLOW_AGGRESSIVE, or no]",
+        help="Up to 128 connections, or -t, as long as more of them pay.  [HYDRAFLOW_AGGRESSIVE, or no]",
     ),
     "limit_rate": option(
         _SPEED,

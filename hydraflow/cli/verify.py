@@ -24,6 +24,7 @@ __all__ = ["command"]
 _EXAMPLES = """
 hydraflow verify data/x.bam --from https://example.org/x.bam
 hydraflow verify data/ --from SHA256SUMS
+hydraflow verify data/ --from https://example.org/md5checksums.txt
 hydraflow verify data/x.bam --digest md5:9e107d9d372bb6826bd81d3542a419d6
 """
 
@@ -52,7 +53,7 @@ def command(
 
     PATH is a file, or a directory with the files that a manifest lists.  A URL's digest is found as for a fetch: in the
     answer, in checksum files beside it, in the provider's catalogue.  A manifest is what --json printed, a data lock,
-    a table as for --input, a Metalink file, or a checksum file.
+    a table as for --input, a Metalink file, or a checksum file; the latter two may be URLs.
 
     Exit codes: 0 all verified by a digest, 5 not, 6 a file is missing.
     """
@@ -81,6 +82,8 @@ def _checks(path: Path, source: str | None, digest: str | None, headers: dict[st
         from hydraflow.core.urls import file_name
 
         there = path / file_name(source) if path.is_dir() else path
+        if verifying.is_list(source) and file_name(source) != path.name and not (path.is_dir() and there.exists()):
+            return verifying.against_published(path, source, headers=headers)
         return [verifying.against_url(there, source, headers=headers)]
     return verifying.against_manifest(path, Path(source))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 __all__ = ["History", "Point"]
 
@@ -42,11 +43,12 @@ class History:
             self.points.append(Point(at, max(received, self.points[-1].received), 0))
 
     def rates(self, least: float) -> list[tuple[float, float]]:
-        """Bytes per second, each up to its moment, over at least so many seconds; the last over what is left."""
-        found = []
-        before = self.points[0]
+        """Bytes per second, each up to its moment, over at least so many seconds, if there are so many."""
+        marks = self.points[:1]
         for point in self.points[1:]:
-            if point.at - before.at >= least - 1e-6 or point is self.points[-1]:
-                found.append((point.at, (point.received - before.received) / (point.at - before.at)))
-                before = point
-        return found
+            if point.at - marks[-1].at >= least - 1e-6:
+                marks.append(point)
+        if self.points[-1] is not marks[-1]:
+            # What comes in the last milliseconds says nothing by itself.
+            marks[max(1, len(marks) - 1) :] = self.points[-1:]
+        return [(end.at, (end.received - start.received) / (end.at - start.at)) for start, end in pairwise(marks)]

@@ -20,7 +20,7 @@ from hydraflow.models import ALGORITHMS, Digest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MAX_BYTES", "algorithm_of", "digests_of", "entries"]
+__all__ = ["MAX_BYTES", "algorithm_of", "bare", "digests_of", "entries"]
 
 #: A checksum file that is longer is not read.
 MAX_BYTES = 8 << 20
@@ -55,6 +55,13 @@ def digests_of(data: bytes, name: str, *, algorithm: str | None = None, alone: b
             found.setdefault(kind, set()).add(value.lower())
     agreed = [Digest(each, values.pop()) for each, values in found.items() if len(values) == 1]
     return tuple(sorted(agreed, key=lambda digest: -ALGORITHMS[digest.algorithm]))
+
+
+def bare(data: bytes) -> Digest | None:
+    """The digest that is all there is in a checksum file of one file."""
+    match = _BARE.fullmatch(data.decode("utf-8", "replace")) if len(data) < 1000 else None
+    algorithm = None if match is None else algorithm_of(match[1])
+    return None if match is None or algorithm is None else Digest(algorithm, match[1].lower())
 
 
 def algorithm_of(value: str) -> str | None:

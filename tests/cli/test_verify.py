@@ -23,8 +23,8 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def verify(hydraflow, *arguments):
-    return hydraflow("verify", *map(str, arguments))
+def verify(hydraflow, *arguments, **options):
+    return hydraflow("verify", *map(str, arguments), **options)
 
 
 def flip(path):
@@ -159,3 +159,48 @@ def test_usage(hydraflow, file):
     assert verify(hydraflow, file, "--digest", "md5:0").code == 2
     assert verify(hydraflow, file, "--from", file.parent / "none").code == 6
     assert b"MANIFEST" in hydraflow("verify", "--help").stdout
+
+
+@pytest.mark.parametrize("name", ["SHA256SUMS", "sha256sum.txt", "x.bin.sha256"])
+def test_by_a_checksum_file_at_a_url(hydraflow, origin, data, file, name):
+    listed = f"{sha256(data)}  x.bin\n{sha256(b'')}  empty\n"
+    url = origin.add(f"/{name}", listed.encode())
+    (file.parent / "empty").touch()
+    for path, count in ((file, 1), (file.parent, 2)):
+        ran = verify(hydraflow, path, "--from", url, "--json")
+        told = [json.loads(line) for line in ran.stdout.splitlines()]
+        assert ran.code == 0
+        assert [(each["ok"], each["digest_url"], each["verification"]) for each in told] == [
+            (True, url, "sidecar")
+        ] * count
+    assert told[0]["digest_source"] == "checksum file over http"
+    flip(file)
+    assert verify(hydraflow, file, "--from", url).code == 5
+    file.rename(file.with_name("other"))
+    assert "other is not listed in " + url in verify(hydraflow, file.with_name("other"), "--from", url).stderr
+
+
+def test_a_digest_alone_at_a_url(hydraflow, origin, data, file):
+    url = origin.add("/x.bin.sha256", sha256(data).encode() + b"\n")
+    assert verify(hydraflow, file, "--from", url).code == 0
+    flip(file)
+    assert verify(hydraflow, file, "--from", url).code == 5
+
+
+def test_a_checksum_file_itself_against_its_url(hydraflow, origin, data):
+    listed = f"{sha256(data)}  x.bin\n".encode()
+    url = origin.add("/SHA256SUMS", listed, headers={"Repr-Digest": "sha-256=:AAAA:"})
+    path = hydraflow.directory / "SHA256SUMS"
+    path.write_bytes(listed + b"x")
+    assert "size mismatch" in verify(hydraflow, path, "--from", url).lines[0]
+
+
+def test_credentials_are_those_of_a_fetch(hydraflow, origin, data, file):
+    """~/.netrc counts, and what hydraflow sets itself cannot be set."""
+    netrc = hydraflow.directory / "netrc"
+    netrc.write_text("machine 127.0.0.1 login anna password s3cr3t\n")
+    url = origin.add("/x.bin", data)
+    verify(hydraflow, file, "--from", url, environment={"NETRC": str(netrc)})
+    assert {record.headers.get("authorization") for record in origin.ledger} == {"Basic YW5uYTpzM2NyM3Q="}
+    ran = verify(hydraflow, file, "--from", url, "--header", "Range: bytes=0-0")
+    assert (ran.code, "hydraflow's own to set" in ran.stderr) == (2, True)

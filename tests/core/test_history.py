@@ -19,6 +19,18 @@ def test_points_come_in_steps():
     rates = history.rates(0.2)
     assert [round(at, 2) for at, _ in rates] == [0.2, 0.4, 0.7]
     assert [rate for _, rate in rates] == pytest.approx([2000, 2000, 400 / 0.3])
+    assert [round(at, 2) for at, _ in history.rates(0.4)] == [0.7]
+
+
+def test_a_burst_at_the_end_is_no_rate_of_its_own():
+    history = History(0.0)
+    history.add(1.0, 1000, 1)
+    history.add(2.0, 2000, 1)
+    history.end(2.001, 3000)
+    assert history.rates(1.0) == [(1.0, 1000.0), (2.001, pytest.approx(2000 / 1.001))]
+    history = History(0.0)
+    history.end(0.5, 1000)
+    assert history.rates(1.0) == [(0.5, 2000.0)]
 
 
 def test_an_end_at_once_adds_nothing():

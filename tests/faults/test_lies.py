@@ -57,11 +57,11 @@ def test_wrong_total_later(origin, url, front):
 
 
 def test_always_a_wrong_total_later(origin, url, stream_front):
-    rule = origin.when(range_start=4 * MIB).wait(head=stream_front.reading).wrong_total(by=-5)
+    rule = origin.when(range_start=4 * MIB).wait(head=stream_front.reading).wrong_total(by=5)
     stream_front.settings = replace(stream_front.settings, threads=1, read_timeout=5)
     error = stream_front.refuse(url, ResourceChangedError)
     assert stream_front.received == DATA[: len(stream_front.received)]
-    assert error.now == f'"v1", {len(DATA) - 5} bytes'
+    assert error.now == f'"v1", {len(DATA) + 5} bytes'
     assert rule.fired == 4
 
 

@@ -287,6 +287,21 @@ def test_a_strangers_mirror_gets_nothing_of_the_callers(origin: Origin, mirror: 
     assert {request.headers.get("authorization") for request in mirror.requests()} == {None}
 
 
+@pytest.mark.parametrize("by_caller", [True, False])
+def test_netrc_is_for_mirrors_that_the_caller_named(
+    origin: Origin, mirror: Origin, front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_caller: bool
+):
+    (tmp_path / "netrc").write_text("machine localhost login anna password s3cr3t\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    steady(origin, mirror)
+    other = mirror.add("/b", DATA).replace("127.0.0.1", "localhost")
+    url = origin.add("/a", DATA, headers={} if by_caller else named(other))
+    assert front.get(url, mirrors=[other] if by_caller else []).data == DATA
+    sent = {request.headers.get("authorization") for request in mirror.requests()}
+    assert sent == {"Basic YW5uYTpzM2NyM3Q=" if by_caller else None}
+    assert {request.headers.get("authorization") for request in origin.requests()} == {None}
+
+
 @pytest.mark.parametrize("named_by", ["caller", "server"])
 def test_an_outage_of_all_of_them_leaves_the_checkpoint(
     origin: Origin, mirror: Origin, tmp_path: Path, settings: Settings, named_by: str

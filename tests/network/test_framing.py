@@ -17,6 +17,7 @@ import pytest
 from hydraflow.adapters import network, transport
 from hydraflow.adapters.network import EXTENSION, DirectTransport, TransportFailure
 from hydraflow.core.retry import FailureKind
+from hydraflow.settings import load
 
 BODY = b"the very bytes" * 10
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY)
@@ -274,6 +275,27 @@ async def test_framing_that_trickles_is_a_stall(answer: bytes) -> None:
         with pytest.raises(TransportFailure) as caught:
             await asyncio.wait_for(server.get(), 5)
     assert caught.value.failure.kind is FailureKind.STALLED
+
+
+FLOOD = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 10_000
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1000, CHUNKED + b"1;" + b"x" * 1000, FLOOD],
+    ids=["head", "chunk", "early hints"],
+)
+@run
+async def test_nor_does_it_hold_up_who_goes_through_a_proxy(answer: bytes, monkeypatch) -> None:
+    """httpx reads there, whose timeouts are of single reads."""
+    async with Scripted([answer], step=5, pause=0.02) as server:
+        monkeypatch.setenv("http_proxy", server.url)
+        router = transport.Router(load(connect_timeout=0.1, read_timeout=0.2))
+        with pytest.raises(TransportFailure) as caught:
+            async with asyncio.timeout(5), httpx.AsyncClient(transport=router, trust_env=False) as client:
+                await client.get("http://elsewhere.test/x")
+    assert caught.value.failure.kind is FailureKind.STALLED
+    assert caught.value.failure.message.startswith("nothing of use came")
 
 
 @run

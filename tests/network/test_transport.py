@@ -215,6 +215,21 @@ def test_cookies_of_a_redirect_are_kept(origin) -> None:
     assert origin.requests("/x")[0].headers["cookie"] == "session=1"
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_netrc_of_where_a_redirect_leads(origin, secure, authority, tmp_path, monkeypatch, scheme) -> None:
+    """As at a login on another host; not in the clear, where who redirects may want the password to be seen."""
+    (tmp_path / "netrc").write_text("machine localhost login anna password s3cr3t\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    target = secure[0] if scheme == "https" else origin
+    there = target.add("/y", DATA).replace("127.0.0.1", "localhost")
+    origin.add("/x", b"")
+    origin.when(path="/x").redirect(there)
+    assert read(f"{origin.url}/x", ca_file=tmp_path / "ca.pem") == DATA
+    sent = [request.headers.get("authorization") for request in (*origin.requests(), *secure[0].requests())]
+    assert sent == [None, "Basic YW5uYTpzM2NyM3Q=" if scheme == "https" else None]
+
+
 def test_a_host_with_a_dead_address_first_is_reached_by_the_other(origin) -> None:
     """`localhost` is ::1 too on most machines, and nothing listens there."""
     url = origin.add("/x", DATA)
