@@ -76,7 +76,8 @@ class Settings:
     connect_timeout: float = _seconds(10.0, "Longest wait for a connection, TLS included.")
     read_timeout: float = _seconds(30.0, "Longest silence on a connection before it is given up.")
     first_wait: float = _seconds(
-        10.0, "How long to go on trying while the server has never answered; at most max_wait."
+        10.0,
+        "How long to go on trying while the server has never answered, in this run or one before; at most max_wait.",
     )
     max_wait: float = _setting(
         900.0,

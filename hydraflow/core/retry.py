@@ -72,7 +72,7 @@ class Policy:
     Attributes:
         delay: seconds of the first pause; it doubles with each attempt.
         delay_max: seconds of the longest pause, before a Retry-After; an overloaded server gets `_RESPITE` times that.
-        first_wait: seconds of patience while the server has never answered, at most `max_wait`.
+        first_wait: seconds of patience while the server has never answered, now or to a run before, at most `max_wait`.
         max_wait: seconds of patience without a new byte, once it has; 0 for none.
         restarts: how often a transfer may begin anew.
     """
@@ -116,7 +116,7 @@ def decide(
         failure: what happened now.
         attempt: how many requests have failed in a row, this one included.
         quiet: seconds since the last new byte, or since the start.
-        answered: the server has ever answered with success.
+        answered: the server has ever answered, in this run or one before.
         policy: pauses and patience.
         rng: uniform random numbers in [0, 1).
     """
@@ -128,7 +128,9 @@ def decide(
     patience: float = getattr(policy, name)
     left, asked = patience - quiet, failure.retry_after or 0.0
     if asked > left > 0:
-        return GiveUp(f"the server asks to wait {asked:.0f} s, longer than {name} ({patience:g} s) allows")
+        limit = f"{name} ({patience:g} s)"
+        allowed = f"{limit} allows" if left >= patience else f"the {left:.0f} s that are left of {limit}"
+        return GiveUp(f"the server asks to wait {asked:.0f} s, longer than {allowed}")
     if left <= 0:
         return GiveUp(f"no new byte for {quiet:.0f} s, {name} is {patience:g} s" if patience else f"{name} is 0")
     longest = policy.delay_max * (_RESPITE if failure.status in OVERLOADED else 1)

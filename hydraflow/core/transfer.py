@@ -226,11 +226,11 @@ class Transfer:
                 *self._schedule(event, now),
             ]
         self._identity = identity
+        self._answered = True  # an earlier run: the URL is not mistyped
         self.planner.resolve(identity.size, event.durable)
         self.from_checkpoint = self._progress = self.planner.done
         commands: list[Command] = [Notice(f"going on after {self.from_checkpoint:,} of {identity.size:,} bytes")]
         if self.planner.complete:
-            self._answered = True
             return [
                 *commands,
                 *self._adopt(evidence.recalled(identity, self._terms.url), identity.claims, complete=True),

@@ -77,7 +77,7 @@ class Lookup:
 
         Args:
             subject: the file.
-            thorough: ask for the usual checksum files too, however small the file.
+            thorough: ask for the usual checksum files too, however small the file, and for the rarer ones.
             since: what was read before this moment of `time.monotonic` is asked for again.
         """
         try:
@@ -180,7 +180,7 @@ def _questions(subject: Subject, *, thorough: bool) -> list[Question]:
     asked = [] if subject.head is None else list(publishers.in_the_answer(subject.head, subject.url, subject.name))
     asked += publishers.elsewhere(subject.url)
     if thorough or (subject.size or 0) >= publishers.WORTHWHILE:
-        asked += publishers.usual(subject.url)
+        asked += publishers.usual(subject.url, rare=thorough)
     unique = {question.url: question for question in reversed(asked)}
     return [question for question in asked if unique[question.url] is question]
 

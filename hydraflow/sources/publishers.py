@@ -57,14 +57,16 @@ def elsewhere(url: str) -> Iterator[Question]:
             yield _beside(url, form)
 
 
-def usual(url: str) -> Iterator[Question]:
-    """What is often found beside files; asked where a file is worth it."""
+def usual(url: str, *, rare: bool = False) -> Iterator[Question]:
+    """What is often found beside files, and what is `rare` too; asked where a file is worth it."""
     if urlsplit(url).query or urls.grants_access(url):
         return
-    for form in (".sha256", ".md5", "SHA256SUMS", "md5checksums.txt"):
+    for form in (*_USUAL, *(_RARE if rare else ())):
         yield _beside(url, form)
 
 
+_USUAL = (".sha256", ".md5", "SHA256SUMS", "md5checksums.txt")
+_RARE = ("MD5SUMS", "CHECKSUMS", "sha256sum.txt", "md5sum.txt")
 #: Hosts, directories, and the name of the checksum file: of the directory's files, or with a dot of the one file.
 _PUBLISHERS = (
     (r"ftp\.ncbi\.nlm\.nih\.gov", "/genomes/", "md5checksums.txt"),
@@ -77,7 +79,8 @@ _PUBLISHERS = (
     (r"ftp\.uniprot\.org", "/pub/databases/uniprot/", "RELEASE.metalink"),
     (r"ftp\.ebi\.ac\.uk", "/pub/databases/uniprot/", "RELEASE.metalink"),
 )
-_ALGORITHMS = {".md5": "md5", ".sha256": "sha256", "SHA256SUMS": "sha256", "MD5SUMS": "md5"}
+#: What the name of a checksum file says that it holds.
+_ALGORITHM = re.compile(r"\.?(md5|sha256)", re.IGNORECASE)
 
 
 def _beside(url: str, form: str) -> Question:
@@ -88,8 +91,9 @@ def _beside(url: str, form: str) -> Question:
     there = parts._replace(path=path, query="", fragment="").geturl()
     if form.endswith(".metalink"):
         return Question(there, DigestSource.METALINK, partial(_from_metalink, name=name))
-    alone, algorithm = form.startswith("."), _ALGORITHMS.get(form)
-    read = partial(sidecars.digests_of, name=name, algorithm=algorithm, alone=alone)
+    named = _ALGORITHM.match(form)
+    algorithm = None if named is None else named[1].lower()
+    read = partial(sidecars.digests_of, name=name, algorithm=algorithm, alone=form.startswith("."))
     return Question(there, DigestSource.SIDECAR, read)
 
 

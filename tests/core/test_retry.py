@@ -123,6 +123,9 @@ def test_a_wish_beyond_patience_is_explained():
     assert decided(status(429, retry_after=11.0), answered=False) == GiveUp(
         "the server asks to wait 11 s, longer than first_wait (10 s) allows"
     )
+    assert decided(status(429, retry_after=121.0), quiet=480.0) == GiveUp(
+        "the server asks to wait 121 s, longer than the 120 s that are left of max_wait (600 s)"
+    )
 
 
 def test_the_wish_is_the_reason_as_long_as_there_is_patience_left():

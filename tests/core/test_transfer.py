@@ -725,6 +725,16 @@ def test_first_wait_ends_before_the_server_has_ever_answered():
     assert str(error) == "cannot connect (no new byte for 10 s, first_wait is 10 s)"
 
 
+def test_who_left_a_checkpoint_has_answered():
+    """A host name that was right once is not mistyped: an outage is waited for."""
+    rig = Rig().begin(left_over(), (0, 30))
+    while rig.state is not State.FAILED:
+        rig.fail(REFUSED)
+        rig.after((rig.transfer.wake_at(rig.now) or rig.now) - rig.now)
+    assert rig.now == 60
+    rig.error(errors.ConnectError, keep=True)
+
+
 def test_max_wait_ends_without_a_new_byte():
     rig = fetching(threads=1)
     while rig.state is not State.FAILED:

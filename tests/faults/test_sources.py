@@ -85,22 +85,32 @@ PLACES = {
     "s3 etag": Place(DigestSource.S3_ETAG, lambda d, n: md5(d), etag=True, extra=S3),
     "s3 sha256": Place(DigestSource.AMZ_CHECKSUM, lambda d, n: b64(bytes.fromhex(sha256(d))),
                        "x-amz-checksum-sha256", extra=S3),
+    "s3 sha1": Place(DigestSource.AMZ_CHECKSUM, lambda d, n: b64(hashlib.sha1(d).digest()),
+                     "x-amz-checksum-sha1", extra=S3),
+    "s3 crc32c": Place(DigestSource.AMZ_CHECKSUM, lambda d, n: b64(google_crc32c.value(d).to_bytes(4, "big")),
+                       "x-amz-checksum-crc32c", extra=S3),
     "s3 crc32": Place(DigestSource.AMZ_CHECKSUM, lambda d, n: b64(zlib.crc32(d).to_bytes(4, "big")),
                       "x-amz-checksum-crc32", extra=S3),
     "s3 crc64nvme": Place(DigestSource.AMZ_CHECKSUM, lambda d, n: b64(crc64nvme(d)),
                           "x-amz-checksum-crc64nvme", extra={**S3, "x-amz-checksum-type": "FULL_OBJECT"}),
     "hugging face": Place(DigestSource.LINKED_ETAG, lambda d, n: f'"{sha256(d)}"', "X-Linked-ETag", redirecting=True),
+    "download redirector": Place(DigestSource.DIGEST, lambda d, n: f"SHA-256={b64(bytes.fromhex(sha256(d)))}", "Digest",
+                                 extra={"Link": "</x.bin>; rel=duplicate"}, redirecting=True),
     "sha256 file": Place(HTTP, listing, path="/x.bin.sha256", names_files=True),
     "md5 file, bare": Place(HTTP, lambda d, n: f"{md5(d)}\n", path="/x.bin.md5"),
     "SHA256SUMS": Place(HTTP, lambda d, n: f"{'0' * 64}  y\n{listing(d, n)}", path="/SHA256SUMS", names_files=True),
     "md5checksums.txt": Place(HTTP, lambda d, n: f"{md5(d)}  ./{n}\n", path="/md5checksums.txt", names_files=True),
+    "MD5SUMS": Place(HTTP, lambda d, n: f"{md5(d)}  {n}\n", path="/MD5SUMS", names_files=True),
+    "CHECKSUMS": Place(HTTP, listing, path="/CHECKSUMS", names_files=True),
+    "sha256sum.txt": Place(HTTP, listing, path="/sha256sum.txt", names_files=True),
+    "md5sum.txt": Place(HTTP, lambda d, n: f"{md5(d)} *{n}\n", path="/md5sum.txt", names_files=True),
     "metalink": Place(HTTP, metalink, path="/x.bin.meta4", extra=DESCRIBED, names_files=True),
 }  # fmt: skip
 
 
 def offer(origin: Origin, place: Place, text: str | None, data: bytes = DATA) -> str:
     """A file whose digest is said to be `text` in that place; where that is None, there is none."""
-    fields = dict(place.extra)
+    fields = {} if place.redirecting else dict(place.extra)
     if text is not None and place.header and not place.redirecting:
         fields[place.header] = text
     url = origin.add("/x.bin", data, headers=fields, etag=f'"{text}"' if place.etag and text else '"v1"')
@@ -108,7 +118,7 @@ def offer(origin: Origin, place: Place, text: str | None, data: bytes = DATA) ->
         origin.add(place.path, text.encode())
     if place.redirecting:
         origin.add("/hub.bin", b"")
-        to = {"Location": "/x.bin", **({} if text is None else {place.header: text})}
+        to = {**place.extra, "Location": "/x.bin", **({} if text is None else {place.header: text})}
         origin.when(path="/hub.bin").status(302, headers=to)
         url = f"{origin.url}/hub.bin"
     return url
@@ -140,8 +150,9 @@ def test_right(origin, picky, place):
     assert got.result.digest_source is place.source
     assert got.result.verification in (Verification.SERVER, Verification.SIDECAR)
     assert (got.result.digest_url is None) == (not place.path)
-    assert got.result.digest.value in (sha256(DATA), md5(DATA), crc64nvme(DATA).hex(),
-                                       f"{zlib.crc32(DATA):08x}", f"{google_crc32c.value(DATA):08x}")  # fmt: skip
+    assert got.result.digest.value in (sha256(DATA), md5(DATA), hashlib.sha1(DATA).hexdigest(),
+                                       crc64nvme(DATA).hex(), f"{zlib.crc32(DATA):08x}",
+                                       f"{google_crc32c.value(DATA):08x}")  # fmt: skip
 
 
 @each_place
@@ -206,6 +217,30 @@ def test_an_etag_of_parts(origin, picky, part_size):
     assert (got.result.digest.value, got.result.digest.parts) == (of_parts(DATA, part_size), 2)
 
 
+def composite(data: bytes, name: str) -> str:
+    """S3's checksum of the SHA-256s of parts of 8 MiB."""
+    parts = (data[begin : begin + 8 * MIB] for begin in range(0, len(data), 8 * MIB))
+    return f"{b64(hashlib.sha256(b''.join(hashlib.sha256(part).digest() for part in parts)).digest())}-2"
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["size told", "size guessed"])
+def test_a_checksum_of_parts(origin, picky, told):
+    place = Place(DigestSource.AMZ_CHECKSUM, composite, "x-amz-checksum-sha256",
+                  extra={**S3, "x-amz-checksum-type": "COMPOSITE"})  # fmt: skip
+    for served in (DATA, WRONG):
+        url = offer(origin, place, composite(DATA, "x.bin"), served)
+        if told:
+            s3_tells_parts(origin, 8 * MIB)
+        if served is DATA:
+            got = picky.get(url, **({"overwrite": True} if picky.name == "file" else {}))
+            assert (got.data, got.result.digest_source, got.result.digest.parts) == (DATA, place.source, 2)
+            _clear(picky)
+        elif picky.name == "file" and not told:
+            picky.refuse(url, UnverifiableError, keeps=True)
+        else:
+            picky.refuse(url, DigestMismatchError if told else UnverifiableError)
+
+
 def test_an_etag_of_parts_that_nobody_can_guess(origin, file_front):
     """It shows nothing that no usual size yields it: the file is taken, and the verdict says by what."""
     url = offer(origin, MULTIPART, f"{of_parts(DATA, 7_777_777)}-2")
@@ -231,7 +266,7 @@ def s3_tells_parts(origin: Origin, size: int) -> None:
         answer.headers |= {"Content-Range": f"bytes 0-{size - 1}/{len(DATA)}", "x-amz-mp-parts-count": "2"}
         return answer
 
-    origin.when(method="HEAD", path="/x.bin")._add("part", answer)
+    origin.when(method="HEAD", path="/x.bin", request=2)._add("part", answer)  # after that for the checksums
 
 
 @pytest.mark.parametrize(("served", "right"), [(DATA, True), (WRONG, False)], ids=["right", "wrong"])

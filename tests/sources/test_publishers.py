@@ -66,6 +66,8 @@ def test_the_usual_places():
         "https://h/d%20d/SHA256SUMS",
         "https://h/d%20d/md5checksums.txt",
     ]
+    every = [question.url.rpartition("/")[2] for question in publishers.usual("https://h/d/x", rare=True)]
+    assert every[4:] == ["MD5SUMS", "CHECKSUMS", "sha256sum.txt", "md5sum.txt"]
 
 
 @pytest.mark.parametrize("url", ["https://h/x?versionId=1", "https://u:p@h/x"])
