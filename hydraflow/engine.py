@@ -114,7 +114,13 @@ class Engine:
 
     def limiter(self, url: str) -> Limiter:
         """The limiter of a URL's origin."""
-        limiter = Limiter(self.settings.ceiling, crowd=self.settings.crowd, throttle=self.throttle)
+        most = self.settings.request_rate
+        limiter = Limiter(
+            self.settings.ceiling,
+            crowd=self.settings.crowd,
+            throttle=self.throttle,
+            gap=0.0 if most is None else 1 / most,
+        )
         return self._limiters.setdefault(urls.origin(url), limiter)
 
     async def run(self, order: Order, sink: Sink) -> FetchResult:

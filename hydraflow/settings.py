@@ -73,6 +73,12 @@ class Settings:
     limit_rate: int | None = _setting(
         None, "Most bytes per second that all transfers receive together.", unit="bytes per second", least=1000
     )
+    request_rate: float | None = _setting(
+        None,
+        "Most requests per second that transfers send to one server; default: as many as it bears.",
+        unit="requests per second",
+        above=0,
+    )
     connect_timeout: float = _seconds(10.0, "Longest wait for a connection, TLS included.")
     read_timeout: float = _seconds(30.0, "Longest silence on a connection before it is given up.")
     first_wait: float = _seconds(

@@ -75,6 +75,7 @@ class Limiter:
         crowd: the same while they are short and many wait; default: as many.
         peace: seconds without a refusal after which one more request is tried.
         throttle: the user's own limit; where it binds, more connections bring nothing.
+        gap: least seconds between two requests, whatever the server bears.
 
     Attributes:
         wanted: somebody needs a place and got none; who holds one without using it should give it back.
@@ -82,7 +83,15 @@ class Limiter:
         decisions: the last ones, by monotonic time.
     """
 
-    def __init__(self, ceiling: int, *, crowd: int = 0, peace: float = 10.0, throttle: Throttle | None = None) -> None:
+    def __init__(
+        self,
+        ceiling: int,
+        *,
+        crowd: int = 0,
+        peace: float = 10.0,
+        throttle: Throttle | None = None,
+        gap: float = 0.0,
+    ) -> None:
         self.ceiling = self._most = ceiling
         self._crowd = max(ceiling, crowd)
         self._throttle = throttle
@@ -101,7 +110,7 @@ class Limiter:
         self._calm_until: float | None = None
         self._half = 1
         # Requests per second.
-        self._gap = 0.0
+        self._gap = self._least_gap = gap
         self._next_at = 0.0
         self._paced_at = -GAP_MOST
         # Failures.
@@ -234,7 +243,7 @@ class Limiter:
             self._calm = min(CALM_MOST, 2 * self._calm) if again else self._peace
             self._cut_at, self._half = now, max(1, (self.active + 1) // 2)
             if again and not self.active:  # even one alone is too much: not their number, but how soon they come
-                self._gap = min(GAP_MOST, max(GAP, 2 * self._gap))
+                self._gap = max(self._least_gap, min(GAP_MOST, max(GAP, 2 * self._gap)))
                 self._next_at = now + self._gap
         self._calm_until = now + self._calm
         if pause and not self.active:
@@ -315,8 +324,8 @@ class Limiter:
 
     def _creep(self, now: float) -> None:
         """Peace has lasted: one more, or sooner one after the other."""
-        if self._gap and now - self._paced_at < self._gap + LAPSE:
-            self._gap = self._gap / 1.5 if self._gap > CLOSE else 0.0
+        if self._gap > self._least_gap and now - self._paced_at < self._gap + LAPSE:
+            self._gap = max(self._least_gap, self._gap / 1.5 if self._gap > CLOSE else 0.0)
             self._calm_until = now + self._peace
         elif self.limit >= self.ceiling:
             self._calm_until = None

@@ -15,9 +15,9 @@ from hydraflow.models import Decision
 MB = 1e6
 
 
-def answered(ceiling: int = 8, latency: float = 0.1) -> Limiter:
+def answered(ceiling: int = 8, latency: float = 0.1, **options: float) -> Limiter:
     """A limiter that has heard from its server, for whom `latency` is usual."""
-    limiter = Limiter(ceiling)
+    limiter = Limiter(ceiling, **options)
     limiter.succeeded(0.0, -latency)
     return limiter
 
@@ -447,6 +447,25 @@ def test_a_distance_that_nobody_minds_is_not_what_peace_shortens():
     wire.now = 10.0
     assert wire.run(38.0) == 2
     assert wire.limiter._gap == 0.2
+
+
+def test_the_user_s_distance_is_kept_from_the_first_request_on():
+    limiter = Limiter(16, gap=0.3)
+    sent = asked_for(limiter, 0.0, 30.0)
+    assert [b - a for a, b in itertools.pairwise(sent)] == pytest.approx([0.3] * (len(sent) - 1), abs=0.011)
+
+
+def test_peace_does_not_shorten_the_user_s_distance():
+    limiter = answered(8, gap=0.1)
+    for number in range(3):
+        alone_and_refused(limiter, float(number))
+    sent = asked_for(limiter, 3.0, 400.0)
+    gaps = [b - a for a, b in itertools.pairwise(sent)]
+    assert gaps[0] == pytest.approx(0.4, abs=0.011)
+    assert gaps[-1] == pytest.approx(0.1, abs=0.011)
+    alone_and_refused(slow := answered(8, gap=60.0), 0.0)
+    alone_and_refused(slow, 100.0)
+    assert slow.opens_at >= 160.0
 
 
 def test_a_later_retry_after_counts_too():

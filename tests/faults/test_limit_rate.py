@@ -8,11 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from hydraflow.api import fetch
+from hydraflow.api import fetch, fetch_all
+from hydraflow.models import FetchResult
 from tests.faults.fronts import MIB, noise
 
 DATA = noise(6 * MIB)  # more than the first request asks for
 RATE = 4_000_000
+SLACK = 1.2  # seconds that a busy machine may take besides: at half the rate all of it would take longer
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def test_the_rate_is_kept_over_one_connection(origin, url, front):
     got = limited(front).get(url)
     seconds = time.monotonic() - begun
     assert got.data == DATA
-    assert len(DATA) / RATE - 0.22 <= seconds <= 1.05 * len(DATA) / RATE + 0.2
+    assert len(DATA) / RATE - 0.22 <= seconds <= 1.05 * len(DATA) / RATE + SLACK
     assert got.result.peak_connections == origin.peak_requests == 1
 
 
@@ -62,7 +64,7 @@ def test_a_server_that_is_silent_is_one_all_the_same(origin, url, front):
     assert rule.fired == 1
     assert got.data == DATA
     assert got.result.retries >= 1
-    assert got.result.elapsed <= 1.05 * len(DATA) / RATE + 0.8
+    assert got.result.elapsed <= 1.05 * len(DATA) / RATE + SLACK
 
 
 def test_several_files_share_it(origin, settings, tmp_path):
@@ -72,6 +74,18 @@ def test_several_files_share_it(origin, settings, tmp_path):
         urls = [origin.add(f"/{n}.bin", DATA[n * MIB :][:MIB]) for n in range(4)]
         results = list(pool.map(lambda url: fetch(url, tmp_path / url[-5:], settings=settings), urls))
     seconds = time.monotonic() - begun
-    assert 4 * MIB / RATE - 0.22 <= seconds <= 1.05 * 4 * MIB / RATE + 0.3
+    assert 4 * MIB / RATE - 0.22 <= seconds <= 1.05 * 4 * MIB / RATE + SLACK
     assert sum(result.retries for result in results) == 0
     assert origin.peak_requests <= 4
+
+
+def test_requests_of_many_files_keep_their_distance(origin, settings, tmp_path):
+    """Whatever the number of files, connections and retries."""
+    settings = replace(settings, request_rate=20)
+    urls = [origin.add(f"/{n}.bin", DATA[:1000]) for n in range(12)]
+    origin.when(request=3).status(500)
+    begun = time.monotonic()
+    outcomes = fetch_all(urls, tmp_path, settings=settings)
+    assert all(isinstance(outcome, FetchResult) for outcome in outcomes)
+    assert len(origin.ledger) == 13
+    assert time.monotonic() - begun >= 12 / 20
