@@ -68,8 +68,10 @@ TARGETS ?=
 fuzz: venv ## Spoilt samples for each parser of strangers' bytes (MINUTES=10 each, two at a time, TARGETS=).
 	$(BIN)/python -m tests.fuzz '$(MINUTES)' $(TARGETS)
 
-soak: venv ## The long runs, some 15 minutes: outages as in real life, fifty kills, readers of all kinds; prints figures.
+soak: venv ## The long runs, half an hour: outages as in real life, fifty kills, 1,000 power cuts, 300 links; prints figures.
 	$(BIN)/pytest -q -s tests/soak
+	HYDRAFLOW_TEST_RUNS=1000 $(BIN)/pytest -q -s tests/crash/test_power_cut.py
+	LINKS=300 $(BIN)/pytest -q -s tests/simulation/test_links.py
 
 browser: venv ## What only a browser can tell of the report's page, in a headless Chromium that pip brings (250 MB).
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'

@@ -410,6 +410,13 @@ class TestWhereFrom:
             fetch(url, tmp_path / "x", on_progress=tell, settings=settings)
         assert not (tmp_path / "x").exists()
 
+    def test_it_is_called_ten_times_a_second_at_most(self, origin, settings, tmp_path):
+        """However many pieces come; what happens besides, such as the beginning and the end, is told at once."""
+        url, told = origin.add("/slow.bin", noise(8 * MIB)), []
+        origin.when().slow(2 * MIB)
+        result = fetch(url, tmp_path / "x", on_progress=told.append, settings=replace(settings, threads=1))
+        assert 10 < len(told) <= 10 * result.elapsed + 10
+
     def test_a_callback_that_fails(self, url, settings, tmp_path):
         def tell(_progress):
             raise LookupError("the caller's own")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import json
+import lzma
+import socket
 import unicodedata
 from collections.abc import Callable
-from pathlib import Path
 
+import h11
+import httpx
+from backports import zstd
 from hypothesis import strategies as st
 
 from hydraflow import verifying
-from hydraflow.adapters import ownership
+from hydraflow.adapters import decoding, network, ownership
 from hydraflow.core import (
     catalogues,
     claims,
@@ -26,7 +32,7 @@ from hydraflow.core import (
 )
 from hydraflow.core import manifests as lists
 from hydraflow.core.responses import Ask
-from hydraflow.errors import ConfigurationError, RemoteProtocolError
+from hydraflow.errors import ConfigurationError, IntegrityError, RemoteProtocolError
 from hydraflow.models import Digest, Head
 
 __all__ = ["TARGETS"]
@@ -184,7 +190,7 @@ def check_catalogue(data: bytes) -> None:
 def check_manifest(data: bytes) -> None:
     """Entries, or an error of the user's."""
     try:
-        entries = verifying._entries(data, Path("manifest"))
+        entries = verifying._entries(data, "manifest")
     except ConfigurationError:
         return
     assert all(isinstance(entry.name, str) for entry in entries)
@@ -229,6 +235,77 @@ def check_record(data: bytes) -> None:
     owner.wants("http://h/x")
 
 
+# ── bodies ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def check_decoding(data: bytes) -> None:
+    """Pieces of bounded size, or an IntegrityError; and nothing of gzip's that another decoder would not give."""
+    decoder, found = decoding._Decoder("http://h/x"), bytearray()
+    try:
+        for begin in range(0, len(data), 100):
+            for piece in decoder.feed(data[begin : begin + 100]):
+                assert 0 < len(piece) <= decoding._PIECE
+                found += piece
+                if len(found) > 64 << 20:
+                    return  # it expands as it likes, piece by piece
+        decoder.finish()
+    except IntegrityError:
+        return
+    if data.startswith(b"\x1f\x8b"):
+        assert gzip.decompress(data) == found
+
+
+REQUEST = httpx.Request("GET", "http://h/x")
+
+
+def check_framing(data: bytes) -> None:
+    """Our own way to read a body, past h11, gives what h11 alone gives, or fails."""
+    found = _runner.run(_answer(data))
+    assert found is None or found == _by_h11(data)
+
+
+async def _answer(data: bytes) -> tuple[int, bytes] | None:
+    """Status and body, as they come over a socket; None if they are refused."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    connection = network._Connection(network._Socket(ours, 1.0))
+    theirs.sendall(data)
+    theirs.shutdown(socket.SHUT_WR)
+    try:
+        response, body = await connection.exchange(REQUEST)
+        found, view = bytearray(), memoryview(bytearray(100))
+        while count := await body.read_into(view):
+            found += view[:count]
+        return response.status_code, bytes(found)
+    except network.TransportFailure:
+        return None
+    finally:
+        connection.close()
+        theirs.close()
+
+
+def _by_h11(data: bytes) -> tuple[int, bytes]:
+    connection, status, found = h11.Connection(h11.CLIENT), 0, bytearray()
+    connection.send(h11.Request(method="GET", target="/x", headers=[("Host", "h")]))
+    connection.send(h11.EndOfMessage())
+    connection.receive_data(data)
+    connection.receive_data(b"")
+    while not isinstance(event := connection.next_event(), h11.EndOfMessage):
+        if isinstance(event, h11.Response):
+            status = event.status_code
+        elif isinstance(event, h11.Data):
+            found += event.data
+    return status, bytes(found)
+
+
+_runner = asyncio.Runner()
+BODY = b"the very bytes" * 20
+LENGTH = b"HTTP/1.1 206 Partial Content\r\nContent-Length: 280\r\nContent-Range: bytes 0-279/900\r\n\r\n" + BODY
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n118;a=b\r\n" + BODY + b"\r\n0\r\nX: y\r\n\r\n"
+INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + LENGTH
+CLOSED = b"HTTP/1.0 200 OK\r\nConnection: close\r\n\r\n" + BODY
+GZIPPED = gzip.compress(BODY, mtime=0) + gzip.compress(b"more", mtime=0) + bytes(9)
+
 METALINK = f"""<?xml version="1.0"?><metalink xmlns="urn:ietf:params:xml:ns:metalink"><file name="{NAME}"><size>4</size>
 <hash type="sha-256">{SHA256}</hash><url priority="1">https://m/x</url></file></metalink>"""
 LISTING = f"{MD5}  ./{NAME}\n{SHA256} *other\nMD5 ({NAME}) = {MD5}\n\\{MD5}  a\\nb\n"
@@ -258,5 +335,7 @@ TARGETS: dict[str, tuple[st.SearchStrategy, Callable]] = {
     "lists": (spoilt(TABLE, ARIA2, REPORT, METALINK, RESULT), check_list),
     "locks": (spoilt(LOCK), check_lock),
     "journal": (spoilt(JOURNAL), check_journal),
+    "decoding": (spoilt(GZIPPED, lzma.compress(BODY), zstd.compress(BODY)), check_decoding),
+    "framing": (spoilt(LENGTH, CHUNKED, INTERIM, CLOSED), check_framing),
     "ownership": (spoilt(RECORD, COLOURED), check_record),
 }

@@ -32,6 +32,7 @@ def several(scenario: Scenario, count: int = 10) -> list[Outcome]:
     return sorted(outcomes, key=lambda outcome: outcome.seconds)
 
 
+@pytest.mark.timeout(max(120, 10 * COUNT))
 def test_as_fast_as_the_best_fixed_number():
     rows = []
     for seed in range(COUNT):
