@@ -464,7 +464,7 @@ class TestWaiting:
         begun = time.monotonic()
         with pytest.raises(DestinationBusyError, match="still fetching"):
             fetch(url, tmp_path / "x", settings=replace(settings, busy_timeout=limit))
-        assert limit <= time.monotonic() - begun < limit + 1
+        assert limit <= time.monotonic() - begun < limit + 3
         assert not fetching
 
     def test_cancelling_is_heard(self, url, tmp_path, settings, fetching):
@@ -623,7 +623,7 @@ def test_a_killed_owner_is_replaced_at_once(origin, tmp_path, lock):
     first.kill()
     killed = time.monotonic()
     until(lambda: len(origin.ledger) > asked)
-    assert time.monotonic() - killed < 1.5
+    assert time.monotonic() - killed < 3
     first.communicate()
     assert finish(second) == "resumed"
     assert (tmp_path / "x.bin").read_bytes() == DATA
@@ -671,7 +671,7 @@ def test_an_interrupted_waiter_harms_nobody(origin, tmp_path):
     second.send_signal(signal.SIGINT)
     sent = time.monotonic()
     finish(second, 130)
-    assert time.monotonic() - sent < 2
+    assert time.monotonic() - sent < 5
     assert first.poll() is None
     origin.rules.clear()
     assert finish(first) == "fetched"

@@ -114,7 +114,7 @@ class TestAwaitable:
 
         begun = time.monotonic()
         assert asyncio.run(work()) == DATA[:100]
-        assert time.monotonic() - begun < 1.5
+        assert time.monotonic() - begun < 3
 
     def test_a_read_that_is_cancelled_loses_nothing(self, origin, url, settings):
         """By a timeout, say: the thread that reads for it goes on."""
@@ -259,7 +259,7 @@ class TestCancelled:
 
         begun = time.monotonic()
         asyncio.run(work())
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 3
         assert names(tmp_path) == []
 
     def test_task_group(self, origin, url, settings, tmp_path):

@@ -55,7 +55,7 @@ def test_retry_after_is_kept(origin, front):
     begun = time.monotonic()
     assert front.get(url).data == SMALL
     assert rule.fired == 1
-    assert 1.0 <= time.monotonic() - begun < 2.5
+    assert 1.0 <= time.monotonic() - begun < 5
 
 
 def test_retry_after_that_is_too_long(origin, front):
@@ -66,7 +66,7 @@ def test_retry_after_that_is_too_long(origin, front):
     error = front.refuse(url, TransferError)
     assert (rule.fired, len(origin.ledger)) == (1, 1)
     assert "3600 s" in str(error)
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 3
 
 
 def test_503_for_ever(origin, front):

@@ -179,7 +179,7 @@ class TestLeavingEarly:
         begun = time.monotonic()
         with stream(url, settings=replace(settings, read_timeout=30.0)):
             pass
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 5
 
     def test_the_next_transfer_has_all_places(self, url, settings, tmp_path):
         """What an abandoned stream held of its origin's connections is given back."""

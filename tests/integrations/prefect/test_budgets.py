@@ -158,7 +158,7 @@ def test_many_are_given_back_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budgets, "_shares", shares)
     start = time.monotonic()
     budgets._end()
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 1.4
     assert not any(share._thread.is_alive() for share in shares.values())
 
 
