@@ -433,7 +433,7 @@ class TestWhereFrom:
             "sys.exit(3)",
             "raise LookupError('own')",
             "threading.Thread(target=opened.read, daemon=True).start(); time.sleep(0.2)",
-            "threading.Thread(target=fetch, args=(url, sys.argv[2]), daemon=True).start(); time.sleep(0.4)",
+            "threading.Thread(target=fetch, args=(url, sys.argv[2]), kwargs=told, daemon=True).start(); came.wait(15)",
         ],
     )
     def test_the_program_ends_in_the_middle(self, origin, url, tmp_path, ending):
@@ -443,6 +443,8 @@ class TestWhereFrom:
 import sys, threading, time
 from hydraflow.api import stream, fetch
 url = sys.argv[1]
+came = threading.Event()
+told = {{"on_progress": lambda progress: progress.done and came.set()}}
 manager = stream(url)
 opened = manager.__enter__()
 opened.read(10)
