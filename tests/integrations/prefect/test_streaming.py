@@ -353,13 +353,13 @@ class TestRuns:
         self, origin: Origin, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_log: RunLog
     ) -> None:
         monkeypatch.setenv("HYDRAFLOW_MAX_WAIT", "0.6")
-        cut = origin.when(request=1).drop(after=300_000)
+        cut = origin.when(request=1).drop(after=2_500_000)
         outage = origin.when(request=2).status(503, headers={"Retry-After": "36000"})
         result = quick(url, f"{COUNT} && touch {tmp_path}/commit", keep=tmp_path / "x.fa.gz")
         assert (cut.fired, outage.fired) == (1, 1)
         assert result.stdout == "100000\n"
         assert any("Retry 1/3" in line for line in run_log.lines)
-        assert origin.bytes_served() <= 1.1 * len(DATA)
+        assert origin.bytes_served() <= 1.4 * len(DATA)  # anew it would be 1.6
         assert (tmp_path / "x.fa.gz").read_bytes() == DATA
 
     def test_a_task_of_ones_own(self, url: str) -> None:
