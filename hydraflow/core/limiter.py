@@ -41,6 +41,7 @@ __all__ = ["Limiter"]
 
 QUICK = 0.005  # seconds: where answers come sooner, stages cost nothing, and the opening begins with few
 FEW = 2  # connections that cost the least CPU for a byte on a clean fast link
+BRISK = 50e6  # bytes per second that they bring there; a server near by that gives less has a reason of its own
 START = 16  # where a stage is dear, the first one has so many at once: half of them first cost 4 % of the links 10 %
 PAYS, PAYS_QUICK = 0.12, 0.25  # twice as many must bring so much more; on a quick link chance alone brings 15 %
 WELL = 0.8  # such a gain says that even more will pay: four times as many
@@ -120,6 +121,7 @@ class Limiter:
         self._bytes = 0
         self._samples: deque[tuple[float, int]] = deque()
         self._latency = 1.0
+        self._sluggish = False
         self._full_at: float | None = None
         self._full_seen = 0.0
         self._before = (1, 0.0)  # places and goodput to compare with
@@ -198,7 +200,7 @@ class Limiter:
 
     @property
     def _quick(self) -> bool:
-        return self._latency <= QUICK
+        return self._latency <= QUICK and not self._sluggish
 
     def _more(self, now: float) -> bool:
         """There is use for another place."""
@@ -336,6 +338,10 @@ class Limiter:
     def _judge_growth(self, now: float, seconds: float) -> None:
         goodput, (places, before) = self._goodput(now, seconds), self._before
         more = self.limit / places - 1
+        if not before and self._quick and goodput < BRISK and self.limit <= FEW and self._more(now):
+            self._sluggish = True
+            self._enter(_State.OPENING, now, START, f"{self.limit} bring little for a server that is so near")
+            return
         gain = goodput / before - 1 if before else more
         reason = f"{self.limit} bring {gain:+.0%} over {places}" if before else "nothing to compare with yet"
         if gain < (PAYS_QUICK if self._quick else PAYS) * min(more, 1.0):

@@ -167,7 +167,7 @@ def test_a_fast_link_that_one_connection_fills_gets_few():
 
 
 def test_connections_that_pay_are_opened_within_a_second():
-    wire = Wire(answered(16, 0.001), each(5 * MB))
+    wire = Wire(answered(16, 0.001), each(30 * MB))
     assert wire.run(0.6) == 16
     assert wire.limiter.bound == "ceiling"
     assert [(one.limit, one.reason) for one in wire.limiter.decisions] == [
@@ -175,6 +175,23 @@ def test_connections_that_pay_are_opened_within_a_second():
         (4, "nothing to compare with yet"),
         (16, "4 bring +100% over 2"),
     ]
+
+
+def test_a_server_near_by_that_gives_little_is_asked_as_one_far_away():
+    """It holds a rate: what that is, servers that send in bursts do not show in a fifth of a second."""
+    wire = Wire(answered(16, 0.001), each(5 * MB))
+    assert wire.run(0.3) == 16
+    assert wire.run(5.0) == 16
+    assert [(one.limit, one.reason) for one in wire.limiter.decisions] == [
+        (2, "the server answers"),
+        (16, "2 bring little for a server that is so near"),
+    ]
+
+
+def test_a_disk_near_by_that_is_slow_gets_few_in_the_end():
+    wire = Wire(answered(16, 0.001), each(20 * MB, 20 * MB))
+    assert wire.run(0.5) == 16
+    assert wire.run(60.0) <= FEW
 
 
 def test_decisions_say_when():

@@ -12,4 +12,4 @@ def test_a_stream_does_not_wait_for_them(nginx):
     told = read(nginx)
     print(f"\n{told['seconds']:.1f} s, {told['peak']:.0f} MiB at most")
     assert told["size"] == SIZE
-    assert told["seconds"] <= 6.0  # 3 to 5, by what else the machine has to do
+    assert told["seconds"] <= 4.0
