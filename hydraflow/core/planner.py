@@ -124,7 +124,8 @@ class Planner:
         self._start, self._stop = start, stop
         self._policy = policy
         self._window = window
-        self._rate = self._latency = self._quickest = 0.0
+        self._rate = self._quickest = 0.0
+        self._latencies: dict[int, float] = {}  # of each source
         self._hedged = 0
         self.active: list[Lease] = []
         self.size: int | None = None
@@ -225,7 +226,8 @@ class Planner:
             self._rate = 0.7 * self._rate + 0.3 * rate if self._rate else rate
         if lease.answered is not None:
             latency = lease.answered - lease.since
-            self._latency = 0.7 * self._latency + 0.3 * latency if self._latency else latency
+            usual = self._latencies.get(lease.source, latency)
+            self._latencies[lease.source] = 0.7 * usual + 0.3 * latency
             self._quickest = min(self._quickest or latency, latency)
 
     def measured(self, lease: Lease, now: float) -> float | None:
@@ -243,6 +245,11 @@ class Planner:
         if lease.stop is not None and stop < lease.stop:
             self._missing.add(stop, lease.stop)
             lease.stop = stop
+
+    @property
+    def _latency(self) -> float:
+        """Seconds that an answer takes on average, of the source that is quickest: it gets the next request."""
+        return min(self._latencies.values(), default=0.0)
 
     def _wanted(self) -> int:
         policy = self._policy
@@ -278,7 +285,7 @@ class Planner:
         return max(self._policy.patience, _TRIPS * self._quickest)
 
     def _pace(self, lease: Lease, now: float) -> float | None:
-        return lease.pace(now, self._patience(), self._latency)
+        return lease.pace(now, self._patience(), self._latencies.get(lease.source, self._latency))
 
     def _typical(self, now: float) -> float:
         """Bytes per second that one more connection would bring."""

@@ -190,8 +190,19 @@ def test_in_a_stream_leases_are_short_and_fill_the_window_together(window, rate,
 @pytest.mark.parametrize(("latency", "length"), [(0.0, 40), (1.0, 75), (10.0, 100)])
 def test_a_request_is_worth_its_answers_latency(latency, length):
     plan = planner(1000)
-    plan._rate, plan._latency = 25.0, latency
+    plan._rate, plan._latencies = 25.0, {0: latency}
     assert plan.next(0.0, 100).remaining == max(length, 10) if latency else 10
+
+
+def test_a_slow_sources_latency_is_its_own():
+    """Or else the quick one, which gets the rest, would be asked for pieces that are worth that of the slow one."""
+    plan = planner(1000)
+    for source, latency in ((0, 0.1), (1, 10.0)):
+        lease = plan.next(0.0, 100)
+        lease.source, lease.answered = source, latency
+        fetched(plan, lease, latency)
+    plan._rate = 100.0
+    assert plan.next(20.0, 100).remaining == 30  # three latencies of the quick one
 
 
 def test_the_last_piece_is_not_left_alone():
@@ -296,7 +307,7 @@ def test_of_a_fast_one_the_new_lease_gets_half():
 
 def test_what_comes_until_the_new_lease_is_answered_stays_with_the_old_one():
     plan = busy(4.0, (40, 100), size=100)
-    plan._latency = 2.0
+    plan._latencies = {0: 2.0}
     assert span(plan.next(10.0, 4)) == (40 + (60 + 16) // 2, 100)
 
 

@@ -158,3 +158,20 @@ def test_no_mixture_yields_another_files_digest(texts):
     """Whatever stands around it: the file's own digest, one that a line names it with, or none."""
     found = read(b"\n".join(texts))
     assert found in ([], [f"md5:{MD5}"], [f"md5:{OTHER}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "digest"),
+    [
+        (MD5, f"md5:{MD5}"),
+        (f" {SHA256.upper()}\r\n", f"sha256:{SHA256}"),
+        (f"{MD5}  {NAME}\n", None),
+        (MD5[1:], None),
+        ("", None),
+        (" " * 1000 + MD5, None),
+        ("0" * 33, None),
+    ],
+)
+def test_a_digest_that_stands_alone(text, digest):
+    found = sidecars.bare(text.encode())
+    assert (None if found is None else str(found)) == digest
