@@ -500,7 +500,7 @@ class Job:
     @property
     def waits(self) -> bool:
         """It has work for a request, and no place."""
-        return self._transfer.waits
+        return self._transfer.scheduler.waits
 
     def tick(self) -> None:
         """Time has passed, or a place is free; called often while the transfer is going on."""
@@ -567,7 +567,7 @@ class Job:
             return
         self._reported_at = now
         size = self._size()
-        phase = Phase.WAITING if transfer.waiting(now) else _PHASES[transfer.state]
+        phase = Phase.WAITING if transfer.scheduler.waiting(now) else _PHASES[transfer.state]
         self._order.on_progress(
             Progress(
                 url=self._shown,
@@ -607,10 +607,10 @@ class Job:
             outcome=Outcome.RESUMED if transfer.from_checkpoint else Outcome.FETCHED,
             bytes_from_network=self._received,
             bytes_from_checkpoint=transfer.from_checkpoint,
-            requests=transfer.requests,
+            requests=transfer.scheduler.sent,
             retries=transfer.retries,
             restarts=transfer.restarts,
-            peak_connections=transfer.peak,
+            peak_connections=transfer.scheduler.peak,
             http_version=resource.http_version,
             elapsed=time.monotonic() - self._begun,
             limited_by=transfer.limited_by,

@@ -132,11 +132,12 @@ class Source:
 
 
 class Sources:
-    """All places of a transfer's file, by index; the first is the URL that was asked for."""
+    """All places of a transfer's file, by index; the first is what was asked for, and leads until another does."""
 
     def __init__(self, places: Sequence[Place]) -> None:
         self._all: list[Source] = []
         self.join(places)
+        self.lead = self._all[0]
 
     def __iter__(self) -> Iterator[Source]:
         return iter(self._all)

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hydraflow.core import evidence, integrity, responses, retry, sources
+from hydraflow.core import evidence, integrity, responses, retry
 from hydraflow.core.bounds import Bounds
 from hydraflow.core.events import (
     Aborted,
@@ -37,7 +37,6 @@ from hydraflow.core.events import (
     LeaseEnded,
     LeaseFailed,
     Notice,
-    Open,
     Prepare,
     Promised,
     Reset,
@@ -48,7 +47,8 @@ from hydraflow.core.events import (
 )
 from hydraflow.core.journal import Identity
 from hydraflow.core.planner import Lease, Planner
-from hydraflow.core.responses import Ask, Changed, Facts, Refused, Unranged
+from hydraflow.core.responses import Changed, Facts, Refused, Unranged
+from hydraflow.core.scheduler import Scheduler, Stage
 from hydraflow.core.sources import Place, Source, Sources, Standing
 from hydraflow.errors import (
     DigestConflictError,
@@ -66,13 +66,6 @@ __all__ = ["State", "Transfer"]
 
 _FICKLE = 3  # restarts after which a file that changes again is fetched over one connection
 _DOUBTS = 3  # answers of another version, in a row, before a stream that cannot begin anew believes them
-_SOON = 4  # there may be so many requests in a moment, however few are allowed now
-_TRAILING, _HOPELESS = 4, 8  # so many times slower than others: when all wait for it, and at any time
-_SILENT = 1 << 40  # the same of one that does not move at all
-#: Seconds for which the first answer is waited for while another source could be asked: where a digest will tell
-#: whether its bytes are the right ones, and where not.
-_QUIET, _QUIET_UNPROVED = 1.0, 5.0
-_TRIES = 3  # requests for the first answer after which a source is asked whose bytes nothing will prove
 _SPREAD = 0.1  # share of a pause that the server asked for, drawn at random and added
 #: Seconds in which a failure of one kind is told once; the same after so many in a row.
 _SAID, _SAID_OFTEN, _OFTEN = 0.1, 10.0, 3
@@ -120,13 +113,12 @@ class Transfer:
         self.claim = terms.claim
         self.planner = planner
         self.from_checkpoint = 0
-        self.requests = self.retries = self.restarts = self.peak = 0
-        self.waits = False
+        self.retries = self.restarts = 0
         self._bounds = Bounds(writing, now)
         self._terms = terms
         self.sources = Sources(places)
-        self._lead = self.sources[0]
-        self._alone = self._named = False
+        self.scheduler = Scheduler(terms, planner, self.sources, horizon)
+        self._named = False
         self._suspects: list[Source] = []
         self._wrong: dict[str, Source] = {}
         self._claims: tuple[Claim, ...] = ()
@@ -137,14 +129,10 @@ class Transfer:
         self._room = horizon() or 0
         self._identity: Identity | None = None
         self._promised: tuple[Claim, ...] = ()
-        self._whole = False
-        self._divisible = False
-        self._lent = False
         self._answered = False
         self._doubts = 0
         self._progress_at = now
         self._progress = 0
-        self._asks: dict[Lease, Ask] = {}
 
     # ── the way in ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -171,34 +159,27 @@ class Transfer:
     def abandon(self, now: float) -> None:
         """The caller has gone: give every place back. There are no commands, since nobody would carry them out."""
         if not self.finished():
-            self._drop_all(now)
+            self.scheduler.drop(now)
             self.state = State.FAILED
 
     def wake_at(self, now: float) -> float | None:
         """When a `Ticked` is due at the latest, in monotonic seconds; None if only other events can help."""
         if self.state not in (State.PROBING, State.FETCHING):
             return None
-        times = [time for each in self.sources for time in (*each.resting, each.limiter.opens_at) if time > now]
-        return min(times, default=None)
-
-    def waiting(self, now: float) -> bool:
-        """No request is running, since all rest after a failure."""
-        return not self.planner.active and any(
-            time > now for each in self.sources for time in (*each.resting, each.limiter.opens_at)
-        )
+        return self.scheduler.wake_at(now)
 
     def bound(self, now: float) -> Bound | None:
         """What keeps it from being faster, at the moment; None if no bytes are being fetched."""
         if self.state is not State.FETCHING:
             return None
-        if self._lead.limiter.throttled(now):
+        if self.sources.lead.limiter.throttled(now):
             return Bound.LIMIT_RATE
         horizon = self._horizon()
         if horizon is not None and self.planner.front >= horizon - self._room / 2:
             return Bound.READER  # half of his window is full
         if self._bounds.disk:
             return Bound.DISK
-        return self._lead.limiter.bound if self._divisible else Bound.SERVER
+        return self.sources.lead.limiter.bound if self.scheduler.stage is Stage.PIECES else Bound.SERVER
 
     @property
     def limited_by(self) -> Bound | None:
@@ -208,7 +189,7 @@ class Transfer:
     # ── beginning ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _begin(self, event: Begun, now: float) -> list[Command]:
-        pause = self._lead.limiter.resume_at - now
+        pause = self.sources.lead.limiter.resume_at - now
         if pause > 0:
             return [Notice(f"the server asked for a pause, {pause:.0f} s are left"), *self._take_up(event, now)]
         return self._take_up(event, now)
@@ -216,27 +197,28 @@ class Transfer:
     def _take_up(self, event: Begun, now: float) -> list[Command]:
         identity = event.identity
         if identity is None:
-            return self._schedule(event, now)
+            return self.scheduler.schedule(now)
         if not event.durable:
-            return [Reset(), *self._schedule(event, now)]  # the version that its journal names may be gone
+            return [Reset(), *self.scheduler.schedule(now)]  # the version that its journal names may be gone
         if not identity.validator.strong and self._terms.claim is None and not self._decisive(identity.claims):
             return [
                 Notice("what an earlier run left cannot be trusted (no strong validator, no digest); starting anew"),
                 Reset(),
-                *self._schedule(event, now),
+                *self.scheduler.schedule(now),
             ]
-        self._identity = identity
+        self._identity, self.scheduler.checkpoint = identity, identity.validator
         self._answered = True  # an earlier run: the URL is not mistyped
         self.planner.resolve(identity.size, event.durable)
         self.from_checkpoint = self._progress = self.planner.done
         commands: list[Command] = [Notice(f"going on after {self.from_checkpoint:,} of {identity.size:,} bytes")]
         if self.planner.complete:
+            self.scheduler.stage = Stage.PIECES
             return [
                 *commands,
                 *self._adopt(evidence.recalled(identity, self._terms.url), identity.claims, complete=True),
                 *self._advance(now),
             ]
-        return [*commands, *self._schedule(event, now)]
+        return [*commands, *self.scheduler.schedule(now)]
 
     def _adopt(self, resource: Resource, claims: tuple[Claim, ...], *, complete: bool = False) -> list[Command]:
         """Take the resource as the one to fetch; if it is `complete` already, a digest may still be looked up."""
@@ -269,7 +251,7 @@ class Transfer:
         if self.claim is not None and integrity.conclusive([self.claim]) and self._horizon() is None:
             others = tuple(claim for claim in resource.claims if claim != self.claim)
             return replace(resource, claims=(self.claim, *others), validator=Validator())
-        if self._lead is self.sources[0]:
+        if self.sources.lead is self.sources[0]:
             return resource
         return replace(resource, validator=Validator(resource.validator.strong_etag))
 
@@ -334,7 +316,7 @@ class Transfer:
                 return self._welcome(event, resource, now, empty=empty)
 
     def _read_first(self, event: HeadReceived) -> Facts | Unranged | Changed | Refused:
-        ask = self._asks[event.lease]
+        ask = self.scheduler.ask_of(event.lease)
         return responses.introduce(event.head, ask, url=self._terms.url, final_url=event.head.url, now=event.wall)
 
     def _welcome(self, event: HeadReceived, resource: Resource, now: float, *, empty: bool) -> list[Command]:
@@ -363,7 +345,7 @@ class Transfer:
         )
         if resource.ranges and not divisible and not in_one:
             return self._ask_whole(lease, "the server gives no strong validator", now)
-        self._lead = source
+        self.sources.lead = source
         # Who names others with each answer could keep it beginning anew for ever: each source allows for some restarts.
         joined = self.sources.join(event.mirrors) if divisible and not self._named else 0
         self._named = self._named or bool(joined)
@@ -372,14 +354,14 @@ class Transfer:
             commands.append(Notice(f"the server names {joined} mirror{'s' if joined > 1 else ''}"))
         source.resource, source.standing = resource, Standing.ADMITTED
         self.state = State.FETCHING
-        self._divisible = divisible
+        self.scheduler.stage = Stage.PIECES if divisible else Stage.ONE
         if not resource.ranges:
             lease.stop = resource.size
         if resource.size is not None and known is None:
             self.planner.resolve(resource.size)
         if empty:
             return [*commands, Drop(lease), *self._end(lease, now)]
-        return [*commands, *self._schedule(event, now)]
+        return [*commands, *self.scheduler.schedule(now)]
 
     def _told_apart(self, resource: Resource, claims: tuple[Claim, ...]) -> bool:
         """Pieces of two versions can be told apart, so that the file can be fetched in pieces."""
@@ -391,7 +373,7 @@ class Transfer:
         return resource.ranges and (strong or in_the_end)
 
     def _ask_whole(self, lease: Lease, reason: str, now: float) -> list[Command]:
-        self._whole = True
+        self.scheduler.whole = True
         commands: list[Command] = [Drop(lease), Notice(f"fetching over one connection: {reason}")]
         return [*commands, *self._anew(now)]
 
@@ -401,7 +383,7 @@ class Transfer:
         source = self.sources.of(event.lease)
         if source.resource is None:
             return self._try(event, source, now)
-        verdict = responses.admit(event.head, self._asks[event.lease], source.resource, now=event.wall)
+        verdict = responses.admit(event.head, self.scheduler.ask_of(event.lease), source.resource, now=event.wall)
         match verdict:
             case Refused(failure):
                 return [Drop(event.lease), *self._retry(LeaseFailed(event.lease, failure), now)]
@@ -467,7 +449,7 @@ class Transfer:
 
     def _dispensable(self, source: Source) -> bool:
         """The transfer goes on without the source: it can go on from others, without beginning anew."""
-        if source is self._lead and self._restartable():
+        if source is self.sources.lead and self._restartable():
             return False
         return any(each is not source and each.standing is Standing.ADMITTED for each in self.sources)
 
@@ -484,23 +466,23 @@ class Transfer:
         return [Notice(f"{source.url} is given up: {error}"), *self._go_on_without(source, now)]
 
     def _go_on_without(self, source: Source, now: float) -> list[Command]:
-        commands = self._drop_all(now, source)
-        if source is self._lead:
-            self._lead = next((each for each in self.sources if each.standing is Standing.ADMITTED), source)
+        commands = self.scheduler.drop(now, source)
+        if source is self.sources.lead:
+            self.sources.lead = next((each for each in self.sources if each.standing is Standing.ADMITTED), source)
         others = [each for each in self.sources if each.standing is not Standing.FAILED]
         usable = any(each.usable for each in others)
-        alone = self._alone and self.resource is not None
+        alone = self.scheduler.alone and self.resource is not None
         if not usable and others and not alone and self._worth_asking_again(source):
             usable = True
             for each in others:
                 each.standing, each.resource = Standing.UNKNOWN, None
         if usable and self.resumable and not alone:
-            return [*commands, *self._schedule(Ticked(), now)]
+            return [*commands, *self.scheduler.schedule(now)]
         if not others or self.restarts >= self._most_restarts or not self._restartable():
             keep = self.resumable and self.state is not State.VERIFYING
             return [*commands, *self._fail(self.sources.verdict(), keep=keep)]
         self.restarts += self.planner.done > 0
-        self._whole = False  # that was about another server
+        self.scheduler.whole = False  # that was about another server
         notice = "no other source has provably the same file; starting anew"
         return [*commands, Notice(notice), *self._anew(now)]
 
@@ -511,9 +493,9 @@ class Transfer:
 
     def _suspect(self, error: DigestMismatchError, now: float) -> list[Command]:
         """Some source gave wrong bytes: fetch again what did not come from the lead; if it is still wrong, it is he."""
-        self._alone = True
-        helpers = [each for each in self.sources if each is not self._lead and each.received]
-        if not helpers or self._lead.standing is not Standing.ADMITTED or self._horizon() is not None:
+        self.scheduler.alone = True
+        helpers = [each for each in self.sources if each is not self.sources.lead and each.received]
+        if not helpers or self.sources.lead.standing is not Standing.ADMITTED or self._horizon() is not None:
             return self._lose_wrong(error, now)
         self._suspects = helpers
         for each in helpers:
@@ -526,59 +508,22 @@ class Transfer:
         assert self.resource is not None
         names = ", ".join(each.url for each in helpers)
         notice = Notice(f"{error}; fetching again what came from {names}")
-        return [notice, Prepare(self._recorded(self.resource), self.claim), *self._schedule(Ticked(), now)]
+        return [notice, Prepare(self._recorded(self.resource), self.claim), *self.scheduler.schedule(now)]
 
     def _lose_wrong(self, error: DigestMismatchError, now: float) -> list[Command]:
         """All bytes are of one source, and wrong: another one may do better, unless one has given the same before."""
-        before = self._wrong.setdefault(error.actual, self._lead)
-        if before is self._lead:
-            return self._lose(self._lead, error, now)
-        error.args = (f"{error}; {before.url} and {self._lead.url} give the same bytes: is it the right digest?",)
+        before = self._wrong.setdefault(error.actual, self.sources.lead)
+        if before is self.sources.lead:
+            return self._lose(self.sources.lead, error, now)
+        error.args = (
+            f"{error}; {before.url} and {self.sources.lead.url} give the same bytes: is it the right digest?",
+        )
         return self._fail(error, keep=False)
 
     def _convict(self) -> list[Command]:
         """Without the suspects' bytes it is right."""
         suspects, self._suspects = self._suspects, []
         return [Notice(f"{' or '.join(each.url for each in suspects)} gave wrong bytes")] if suspects else []
-
-    @property
-    def _proved_in_the_end(self) -> bool:
-        """Whoever answers first may say what the file is: the caller's digest will tell before anybody has a byte."""
-        claim = self._terms.claim
-        return claim is not None and integrity.conclusive([claim]) and self._horizon() is None
-
-    def _pass_over(self, now: float) -> list[Command]:
-        """Ask another source for the first answer, where one has been silent for long."""
-        if not self.sources.several or self.state is not State.PROBING or not self.planner.active:
-            return []
-        lease = self.planner.active[0]
-        source = self.sources.of(lease)
-        proved = self._proved_in_the_end
-        longest = (_QUIET if proved else _QUIET_UNPROVED) * 2.0**source.silences
-        others = any(each.usable and each is not source for each in self.sources)
-        if now - lease.since < longest or not others:
-            return []
-        source.silences += 1 if proved else _TRIES
-        self._release(lease, now)
-        return [Drop(lease), Notice(f"{source.url} has not answered for {longest:.0f} s; asking another source")]
-
-    def _put_off(self, now: float) -> list[Command]:
-        """Leave a source out for a while that is far slower than another one; its bytes are missing again."""
-        if not self.sources.several or not self._divisible or self._lead.limiter.throttled(now):
-            return []
-        running, measured = self.sources.running(self.planner.active), []
-        for each in self.sources:
-            paces = self.planner.paces(now, each.index)
-            if paces:
-                each.measure(now, sum(paces) / len(paces), running[each.index])
-                measured.append(each)
-        sources.forgive(self.sources, measured)
-        late = sources.slowest(self.sources, measured, now)
-        if late is None:
-            return []
-        late.put_off(now)
-        told = [Notice(f"{late.url} is slow ({late.flow / 1000:,.0f} kB/s): left out for a while")]
-        return [*(told if late.slow == 1 else []), *self._drop_all(now, late)]
 
     def _shorten(self, event: HeadReceived) -> None:
         stop = responses.part_stop(event.head)
@@ -593,7 +538,7 @@ class Transfer:
     def _end(self, lease: Lease, now: float) -> list[Command]:
         assert self.resource is not None
         self.sources.of(lease).limiter.ended(now, lease.since, lease.answered)
-        self._release(lease, now)
+        self.scheduler.release(lease, now)
         if self.planner.size is None:
             self.planner.resolve(lease.position)
             self._check_size(lease.position)
@@ -601,7 +546,7 @@ class Transfer:
 
     def _advance(self, now: float) -> list[Command]:
         if not self.planner.complete:
-            return self._schedule(Ticked(), now)
+            return self.scheduler.schedule(now)
         assert self.planner.end is not None
         self.state = State.VERIFYING
         return [Verify(self.planner.end)]
@@ -612,7 +557,7 @@ class Transfer:
         failure, lease, source = event.failure, event.lease, self.sources.of(event.lease)
         if lease.remaining == 0:
             return self._end(lease, now)  # what goes wrong behind the last byte is nobody's loss
-        self._release(lease, now)
+        self.scheduler.release(lease, now)
         refused = self._is_refusal(lease, failure)
         if refused:
             # Others were told the same: not all of them should come back in the same moment.
@@ -637,7 +582,7 @@ class Transfer:
         source.resting.append(now + decision.delay)
         told = self._tell(source, failure, decision, now)
         if self.resumable:
-            return [*told, *self._schedule(event, now)]
+            return [*told, *self.scheduler.schedule(now)]
         if self.restarts >= self._most_restarts or not self._restartable():
             return self._lose(source, retry.error_for(failure, source.attempts, source.url), now, keep=False)
         source.setbacks += 1
@@ -674,7 +619,7 @@ class Transfer:
     @property
     def resumable(self) -> bool:
         """It can be taken up where it ended, now or by a later run: nothing has come, or pieces can be put together."""
-        return self.resource is None or self._divisible
+        return self.scheduler.stage is not Stage.ONE
 
     def _changed(self, lease: Lease, what: str, now: float) -> list[Command]:
         known, source = self._identity, self.sources.of(lease)
@@ -683,10 +628,10 @@ class Transfer:
             return self._anew_as_changed(source, was, what, now)
         if self._doubts < _DOUBTS:
             self._doubts += 1
-            self._release(lease, now)
+            self.scheduler.release(lease, now)
             source.resting.append(now + retry.backoff(self._terms.retry, self._doubts, self._rng))
             notice = Notice(f"an answer of another version came (was {was}, now {what}); asking again")
-            return [Drop(lease), notice, *self._schedule(Ticked(), now)]
+            return [Drop(lease), notice, *self.scheduler.schedule(now)]
         error = ResourceChangedError(
             f"the remote file changed: it was {was}, now it is {what}", was=was, now=what, url=self._terms.url
         )
@@ -695,34 +640,27 @@ class Transfer:
     def _anew_as_changed(self, source: Source, was: str, what: str, now: float) -> list[Command]:
         self.restarts += 1
         # A file that goes on changing, or servers behind one name that differ: a single answer is of one version.
-        self._whole = self._whole or self.restarts >= _FICKLE
-        how = "starting anew over one connection" if self._whole else "starting anew"
+        self.scheduler.whole = self.scheduler.whole or self.restarts >= _FICKLE
+        how = "starting anew over one connection" if self.scheduler.whole else "starting anew"
         # Replicas that are not of one mind yet need time; the pauses of requests that are gone do not count any more.
         source.resting = [now + retry.backoff(self._terms.retry, self.restarts, self._rng)]
         return [Notice(f"the remote file changed (was {was}, now {what}); {how}"), *self._anew(now)]
 
     def _anew(self, now: float) -> list[Command]:
         """Throw everything away and ask again."""
-        commands: list[Command] = [*self._drop_all(now), Reset()]
+        commands: list[Command] = [*self.scheduler.drop(now), Reset()]
         self.planner.reset()
         self.state = State.PROBING
-        self.resource = self._identity = None
-        self._divisible = False
+        self.resource = self._identity = self.scheduler.checkpoint = None
+        self.scheduler.stage = Stage.FIRST
         self.claim, self._promised = self._terms.claim, ()
         self.from_checkpoint = self._progress = 0
         for source in self.sources:
             source.forget()
-        return [*commands, *self._schedule(Ticked(), now)]
-
-    def _drop_all(self, now: float, source: Source | None = None) -> list[Command]:
-        """End all requests, or all to one source."""
-        leases = [lease for lease in self.planner.active if source is None or self.sources.of(lease) is source]
-        for lease in leases:
-            self._release(lease, now)
-        return [Drop(lease) for lease in leases]
+        return [*commands, *self.scheduler.schedule(now)]
 
     def _fail(self, error: HydraError, *, keep: bool) -> list[Command]:
-        commands = self._drop_all(self._progress_at)
+        commands = self.scheduler.drop(self._progress_at)
         self.state = State.FAILED
         return [*commands, Fail(error, keep)]
 
@@ -767,124 +705,6 @@ class Transfer:
         self.state = State.DONE
         return []
 
-    # ── work ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _schedule(self, event: Event, now: float) -> list[Command]:
-        """Open as many requests as there is work and room for."""
-        del event
-        for each in self.sources:
-            each.resting = [time for time in each.resting if time > now]
-        commands = [*self._give_way(now), *self._shed(now), *self._pass_over(now)]
-        # Before its requests are given up one by one, and sent to it again.
-        commands += [*self._put_off(now), *self._give_up(now, _HOPELESS)]
-        self.waits = False
-        spent: list[Source] = []
-        while (source := self._pick(spent, now)) is not None:
-            if not source.limiter.grant(now, self, needed=self.planner.wants(self._horizon())):
-                self.waits = True
-                spent.append(source)
-                continue
-            lease = self._next_lease(source, now)
-            if lease is None:
-                source.limiter.release(self)
-                given_up = self._give_up(now)
-                if not given_up:
-                    spent.append(source)
-                commands += given_up
-                continue
-            lease.source = source.index
-            self._asks[lease] = ask = self._question(lease)
-            self.requests += 1
-            self.peak = max(self.peak, len(self.planner.active))
-            commands.append(Open(lease, ask))
-        return commands
-
-    def _pick(self, spent: list[Source], now: float) -> Source | None:
-        """The source to send the next request to, if there may be one more; none of `spent`."""
-        most = self._terms.threads if self.state is State.FETCHING else 1
-        if len(self.planner.active) >= most:
-            return None
-        fetching = self.resource is not None
-        usable = [self._lead] if self._alone and fetching else [each for each in self.sources if each.usable]
-        first = self.sources[0]
-        if not fetching and not self._proved_in_the_end and first.reluctance < _TRIES:
-            usable = [first] if first.usable else usable
-        if len(usable) == 1 and (not fetching or usable[0].standing is Standing.ADMITTED):
-            left = (each for each in usable if each not in spent)
-            return next((each for each in left if len(self.planner.active) + len(each.resting) < most), None)
-        running, lead = self.sources.running(self.planner.active), self._lead if fetching else None
-        return sources.pick(usable, running, now, lead=lead, spent=spent)
-
-    def _next_lease(self, source: Source, now: float) -> Lease | None:
-        if self.resource is None:
-            return self.planner.probe(now, whole=self._whole)
-        if not self._divisible:
-            return None
-        places = sum(each.limiter.limit for each in self.sources if each.standing is Standing.ADMITTED)
-        workers = min(self._terms.threads, max(_SOON, places))
-        pace = 0.0 if source.standing is Standing.UNKNOWN else source.pace
-        return self.planner.next(now, workers, self._horizon(), pace=pace)
-
-    def _give_way(self, now: float) -> list[Command]:
-        """Give back the places of requests that wait for the reader, if bytes wait for one: he may wait for them."""
-        horizon = self._horizon()
-        if horizon is None:
-            return []
-        if self._lent and self.planner.active[0].position < horizon:
-            self._lent = False
-            self.sources.of(self.planner.active[0]).limiter.reclaim(self)  # it goes on
-        if not any(each.limiter.wanted for each in self.sources):
-            return []
-        active = self.planner.active
-        blocked = [lease for lease in active if lease.position >= horizon and self.sources.of(lease).limiter.wanted]
-        if self._divisible:
-            for lease in blocked:
-                self._release(lease, now)
-            return [Drop(lease) for lease in blocked]
-        if blocked and not self._lent:
-            # It could not be taken up again, so it stays open, idle; when it goes on, the place counts again.
-            self._lent = True
-            self.sources.of(blocked[0]).limiter.release(self)
-        return []
-
-    def _shed(self, now: float) -> list[Command]:
-        """End requests that are too many, if they would last."""
-        commands: list[Command] = []
-        for each in self.sources:
-            while self._divisible and each.limiter.surplus and len(self.planner.active) > 1:
-                lease = self.planner.latest(now, source=each.index)
-                if lease is None:
-                    break
-                self._release(lease, now)
-                commands.append(Drop(lease))
-        return commands
-
-    def _give_up(self, now: float, times: int = _TRAILING) -> list[Command]:
-        """End a request that is so many times slower than others; its bytes are missing again."""
-        if self._lead.limiter.throttled(now):
-            times = _SILENT  # all are as fast as their turns come
-        late = self.planner.straggler(now, self._horizon(), times) if self._divisible else None
-        if late is None:
-            return []
-        self._release(late, now)
-        return [Drop(late)]
-
-    def _question(self, lease: Lease) -> Ask:
-        source = self.sources.of(lease)
-        known = source.resource or (self._identity if source is self.sources[0] else None)
-        return Ask(lease.start, lease.stop, known.validator.if_range if known is not None else None)
-
-    def _release(self, lease: Lease, now: float) -> None:
-        self.planner.finish(lease, now)
-        source = self.sources.of(lease)
-        if self.sources.several:
-            source.received.add(lease.start, lease.position)
-            source.note_rate(self.planner.measured(lease, now))
-        if not self._lent:
-            source.limiter.release(self)
-        self._lent = False
-        del self._asks[lease]
-
     def _note_progress(self, now: float) -> None:
         self._bounds.watch(now)
         self._bounds.note(self.bound(now), now)
@@ -892,13 +712,17 @@ class Transfer:
         if self.sources.several:
             self.sources.credit(self.planner.active, now)
         else:
-            self._lead.limiter.received(max(0, done - self._progress), now)
+            self.sources.lead.limiter.received(max(0, done - self._progress), now)
         self.planner.observe(now, horizon)
         # Where all that has room is there, it is the reader's turn, not the network's.
         if done > self._progress or (horizon is not None and done >= horizon):
             self._progress, self._progress_at = done, now
             if not self.sources.several:
-                self._lead.attempts = self._lead.broken = 0
+                self.sources.lead.attempts = self.sources.lead.broken = 0
+
+    def _tick(self, event: Ticked, now: float) -> list[Command]:
+        del event
+        return self.scheduler.schedule(now)
 
     def _ignore(self, event: Event, now: float) -> list[Command]:
         del event, now
@@ -909,13 +733,13 @@ _TABLE: dict[tuple[State, type[Event]], Callable[[Transfer, Any, float], list[Co
     (State.PROBING, Begun): Transfer._begin,
     (State.PROBING, HeadReceived): Transfer._introduce,
     (State.PROBING, LeaseFailed): Transfer._retry,
-    (State.PROBING, Ticked): Transfer._schedule,
+    (State.PROBING, Ticked): Transfer._tick,
     (State.PROBING, Promised): Transfer._promise,
     (State.PROBING, Aborted): Transfer._abort,
     (State.FETCHING, HeadReceived): Transfer._admit,
     (State.FETCHING, LeaseEnded): Transfer._ended,
     (State.FETCHING, LeaseFailed): Transfer._retry,
-    (State.FETCHING, Ticked): Transfer._schedule,
+    (State.FETCHING, Ticked): Transfer._tick,
     (State.FETCHING, Promised): Transfer._promise,
     (State.FETCHING, Aborted): Transfer._abort,
     (State.VERIFYING, Verified): Transfer._verified,

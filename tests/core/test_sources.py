@@ -272,7 +272,7 @@ def test_a_stream_goes_on_from_a_mirror_if_the_first_url_changes():
     rig.given = True
     rig.head(whole(1000, '"v3"'), 2)
     assert standing(rig) == [Standing.ASIDE, Standing.ADMITTED]
-    assert rig.transfer._lead is rig.transfer.sources[1]
+    assert rig.transfer.sources.lead is rig.transfer.sources[1]
     assert all(lease.source for lease, _ in rig.open)
 
 
@@ -324,7 +324,7 @@ def test_the_next_one_is_asked_at_once_where_a_digest_will_tell():
     rig = Rig(mirrors=1, claim=CALLER).begin().fail()
     assert rig.did == ["open 0-40 of 1"]
     rig.head(partial(0, 40, 1000, '"v2"'))
-    assert rig.transfer._lead is rig.transfer.sources[1]
+    assert rig.transfer.sources.lead is rig.transfer.sources[1]
 
 
 def test_the_next_one_is_asked_after_three_failures_where_nothing_will():

@@ -69,13 +69,22 @@ class Rig:
         self.horizon = options.get("horizon")
         self.writing = 0.0
         self.limiter = options.get("limiter") or Open(threads)
-        self.planner = Planner(LEASES)
+        wanted = {name: options[name] for name in ("start", "stop") if name in options}
+        self.planner = Planner(LEASES, **wanted)
         mirrors = options.get("mirrors", 0)
         self.open: list[tuple[Lease, Ask]] = []
         self.said: list[str] = []
         self.did: list[str] = []
         self.transfer = Transfer(
-            Terms(URL, claim, size, threads, options.get("policy", PATIENCE), verify=options.get("verify", "auto")),
+            Terms(
+                URL,
+                claim,
+                size,
+                threads,
+                options.get("policy", PATIENCE),
+                verify=options.get("verify", "auto"),
+                **wanted,
+            ),
             self.planner,
             [Place(URL, self.limiter), *(Place(f"http://m{n}/x", Open(threads)) for n in range(1, mirrors + 1))],
             rng=lambda: 0.5,
@@ -85,6 +94,11 @@ class Rig:
             writing=lambda: self.writing,
         )
         self.failed: events.Fail | None = None
+
+    @classmethod
+    def of_part(cls, start: int, stop: int | None) -> Rig:
+        """A part of the file is wanted, as a stream."""
+        return cls(horizon=200, start=start, stop=stop)
 
     def feed(self, event: events.Event) -> list[events.Command]:
         commands = self.transfer.handle(event, self.now)
@@ -188,8 +202,8 @@ def test_a_file_in_pieces():
     assert not rig.transfer.finished()
     rig.feed(events.Committed())
     assert (rig.did, rig.state, rig.transfer.finished()) == ([], State.DONE, True)
-    assert (rig.limiter.active, rig.transfer.retries, rig.transfer.restarts, rig.transfer.peak) == (0, 0, 0, 2)
-    assert rig.transfer.requests == 6
+    assert (rig.limiter.active, rig.transfer.retries, rig.transfer.restarts) == (0, 0, 0)
+    assert (rig.transfer.scheduler.sent, rig.transfer.scheduler.peak) == (6, 2)
 
 
 def test_the_planner_learns_when_an_answer_began():
@@ -203,7 +217,7 @@ def test_the_planner_learns_when_an_answer_began():
 
 def test_a_small_file_needs_one_request():
     rig = Rig().begin().head(partial(0, 25, 25)).end()
-    assert (rig.state, rig.transfer.requests) == (State.VERIFYING, 1)
+    assert (rig.state, rig.transfer.scheduler.sent) == (State.VERIFYING, 1)
 
 
 @pytest.mark.parametrize("answer", [whole(0), partial(0, 1, 0), status(416, content_range="bytes */0")])
@@ -239,7 +253,7 @@ def test_the_first_request_waits_for_a_place():
     assert limiter.grant(0.0)
     rig = Rig(limiter=limiter).begin()
     assert rig.open == []
-    assert rig.transfer.waits
+    assert rig.transfer.scheduler.waits
     limiter.release()
     assert rig.after(0.1).asks == [Ask(0, 40)]
 
@@ -430,7 +444,7 @@ def test_a_checkpoint_without_bytes_is_thrown_away():
 
 def test_all_was_there():
     rig = Rig(claim=CALLER).begin(left_over(), (0, 100))
-    assert (rig.did, rig.state, rig.transfer.requests) == (["prepare", "verify"], State.VERIFYING, 0)
+    assert (rig.did, rig.state, rig.transfer.scheduler.sent) == (["prepare", "verify"], State.VERIFYING, 0)
     rig.finish(GOOD)
     assert (rig.state, rig.transfer.from_checkpoint) == (State.DONE, 100)
 
@@ -627,11 +641,11 @@ def test_changes_do_not_wait_for_the_pauses_of_earlier_failures():
 
 def test_a_dropped_connection_is_taken_up_where_it_ended():
     rig = fetching(threads=1).receive(10).fail()
-    assert (rig.did, rig.state, rig.transfer.waiting(0.0)) == ([], State.FETCHING, True)
+    assert (rig.did, rig.state, rig.transfer.scheduler.waiting(0.0)) == ([], State.FETCHING, True)
     assert rig.said == ["connection dropped; trying again in 0.5 s, giving up in 60 s"]
     assert rig.transfer.wake_at(0.0) == 0.5
     assert rig.after(0.5).asks == [Ask(10, 55, '"v1"')]
-    assert not rig.transfer.waiting(0.5)
+    assert not rig.transfer.scheduler.waiting(0.5)
     assert (rig.transfer.retries, rig.transfer.restarts) == (1, 0)
 
 
@@ -799,7 +813,7 @@ def test_refusals_that_will_not_pass(code, kind, late):
 
 def test_503_is_waited_for_as_long_as_it_says():
     rig = Rig().begin().head(status(503, retry_after="7"))
-    assert (rig.open, rig.transfer.wake_at(0.0), rig.transfer.waiting(1.0)) == ([], 7.0, True)
+    assert (rig.open, rig.transfer.wake_at(0.0), rig.transfer.scheduler.waiting(1.0)) == ([], 7.0, True)
     rig.after(7.3)
     assert rig.open == []
     assert rig.after(0.06).asks == [Ask(0, 40)]
@@ -1219,7 +1233,7 @@ def test_nothing_is_waited_for_when_all_is_there(state):
 
 def test_nothing_is_waited_for_while_requests_run():
     rig = fetching()
-    assert (rig.transfer.wake_at(0.0), rig.transfer.waiting(0.0)) == (None, False)
+    assert (rig.transfer.wake_at(0.0), rig.transfer.scheduler.waiting(0.0)) == (None, False)
 
 
 def test_who_abandons_a_transfer_gives_every_place_back():
@@ -1236,7 +1250,7 @@ class TestPart:
 
     @pytest.fixture
     def rig(self):
-        return part(50, 70)
+        return Rig.of_part(50, 70)
 
     def test_no_digest_is_verified(self, rig):
         rig.feed(events.Begun())
@@ -1277,7 +1291,7 @@ class TestPart:
         assert rig.failed.error.status == 416
 
     def test_nothing_of_a_weak_version_is_put_together(self):
-        rig = part(50, 99)
+        rig = Rig.of_part(50, 99)
         rig.feed(events.Begun())
         rig.feed(events.HeadReceived(rig.open[0][0], partial(50, 90, etag='W/"v1"'), 0.0))
         assert rig.did == ["reset", "open 0-None"]
@@ -1286,14 +1300,6 @@ class TestPart:
         rig.feed(events.Begun())
         rig.feed(events.HeadReceived(rig.open[0][0], partial(50, 70, etag='W/"v1"'), 0.0))
         assert rig.state is State.FETCHING
-
-
-def part(start: int, stop: int | None) -> Rig:
-    rig = Rig(horizon=200)
-    rig.planner = Planner(LEASES, start=start, stop=stop)
-    rig.transfer.planner = rig.planner
-    rig.transfer._terms = replace(rig.transfer._terms, start=start, stop=stop)
-    return rig
 
 
 def receive(rig: Rig) -> None:

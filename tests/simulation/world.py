@@ -150,7 +150,7 @@ class Job:
         if self.transfer is None:
             return 0
         taken = [lease for lease in self.planner.active if self.transfer.sources[lease.source].limiter is limiter]
-        return len(taken) - (self.transfer._lent and bool(taken))
+        return len(taken) - (self.transfer.scheduler._lent and bool(taken))
 
     def __repr__(self) -> str:
         return (
