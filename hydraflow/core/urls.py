@@ -40,7 +40,7 @@ class Target:
 
     Attributes:
         url: without fragment, secrets included.
-        digest: from `#sha256=HEX` and its like, the longest if there are several.
+        digest: from `#sha256=HEX` and its like, the strongest if there are several.
         size: in bytes, from `#size=N`.
         options: `(name, value)` of the names in `RESERVED`, in order, percent-decoded.
     """
@@ -54,14 +54,15 @@ class Target:
 def parse(text: str) -> Target:
     """Read a URL with its options: `https://host/file#sha256=HEX&size=N`.
 
-    A fragment without `=` is a plain anchor, and dropped.
+    A fragment without `=` is a plain anchor, and dropped; unless it begins as a digest does elsewhere (`#sha256:HEX`):
+    it would not be verified, and nobody would notice.
 
     Raises:
         ConfigurationError: it is no http or https URL, or an option is unknown, wrong or contradicts another.
     """
     url, _, fragment = text.strip().partition("#")
     _check(url)
-    options = _options(fragment, url) if "=" in fragment else []
+    options = _options(fragment, url) if "=" in fragment or _digests_name(fragment) else []
     handed_on = tuple((name, value) for name, value in options if name in RESERVED)
     return Target(url, _digest(options, url), _size(options, url), handed_on)
 
@@ -84,14 +85,20 @@ def _check(url: str) -> None:
 def _options(fragment: str, url: str) -> list[tuple[str, str]]:
     options = []
     for option in fragment.split("&"):
-        name, _, value = option.partition("=")
-        name = name.strip().lower().replace("-", "")
+        name, value = _name(option), option.partition("=")[2]
+        if _digests_name(option) and "=" not in option:
+            message = f"in the URL's fragment a digest is written sha256=HEX, not {option!r}"
+            raise ConfigurationError(message, url=redact(url))
         if name not in _OPTIONS:
             raise ConfigurationError(
                 f"unknown option {name!r} in the URL's fragment, expected one of {', '.join(_OPTIONS)}", url=redact(url)
             )
         options.append((name, unquote(value).strip()))
     return options
+
+
+def _digests_name(text: str) -> bool:
+    return _name(re.split("[:=&]", text)[0]) in ALGORITHMS
 
 
 def _digest(options: list[tuple[str, str]], url: str) -> Digest | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-__all__ = ["ends_in_cleanup", "is_scheduling", "may_feed", "takes_for_done"]
+__all__ = ["is_scheduling", "may_feed", "runs_one_job", "takes_for_done"]
 
 
 def may_feed() -> bool:
@@ -26,8 +26,11 @@ def may_feed() -> bool:
     return bool(workflow.local_exec and workflow.execution_settings.keep_metadata)
 
 
-def ends_in_cleanup() -> bool:
-    """This is a job on a cluster's node: no checksum is asked for, and the last that is heard of it is the cleaning."""
+def runs_one_job() -> bool:
+    """This is a job on a cluster's node: its end is that of the process, and an error ends nothing else.
+
+    No checksum is asked for, and the last that is heard of it is the cleaning.
+    """
     workflow = _workflow()
     return workflow is not None and bool(workflow.remote_exec)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from email.utils import formatdate
@@ -69,7 +70,7 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
         """
         feed = self.provider.feeds.pop(self.local_path(), None)
         if feed is not None:
-            if host.ends_in_cleanup():
+            if host.runs_one_job():
                 with self._explained("failed to stream"):
                     feed.verdict()
             else:
@@ -117,7 +118,7 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
         return 0 if self._is_fed() else await self.managed_size()
 
     async def managed_checksum(self) -> str | None:
-        """See `checksum`; asked for after each job, which fails if its stream did.
+        """See `checksum`; asked for after each job, which fails if its stream did, or the retrieval of its file.
 
         Raises:
             WorkflowError: it did.
@@ -129,31 +130,37 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
                     await asyncio.to_thread(feed.verdict)
             else:
                 await asyncio.to_thread(feed.end)
+        failure = self.provider.failures.get(self.local_path())
+        # While another error is handled the job has failed already.
+        if failure is not None and host.takes_for_done() and sys.exception() is None:
+            raise WorkflowError(f"the job ended well, but one of its inputs was not there: {failure}")
         return self.checksum()
 
     async def managed_retrieve(self) -> None:
         """Bring it to its local path, whole and verified, or put a named pipe there that will bring it.
 
-        A failure ends the jobs that need the file (see `retrieval.leave_unreadable`) or, with `on_error=abort`, the
-        workflow.
+        A failure ends the jobs that need the file or, with `on_error=abort`, the workflow.  A job that is the only one
+        of this process is ended by an error.  Another one is let start, and fails as it opens its input (see
+        `retrieval.leave_unreadable`) or, if it never does (`tar`, `mv`, `ln`), as it is to be taken for done.
 
         Raises:
-            WorkflowError: the workflow cannot go on.
+            WorkflowError: the workflow cannot go on, or the job of this process.
         """
         if self._is_fed_by_another():
             return
         await self.wait_for_free_space()
+        path, failures = self.local_path(), self.provider.failures
         with self._explained("cannot retrieve"):
             try:
                 await (self._feed() if self._is_fed() else self._bring())
             except HydraError as error:
-                if self.provider.settings.on_error == "abort":
+                if self.provider.settings.on_error == "abort" or host.runs_one_job():
                     raise
-                retrieval.leave_unreadable(self.local_path())
-                self.provider.tell(
-                    logging.ERROR,
-                    f"cannot retrieve {self.print_query}: {text(error)} The jobs that need it will fail.",
-                )
+                retrieval.leave_unreadable(path)
+                failures[path] = f"cannot retrieve {self.print_query}: {text(error)}"
+                self.provider.tell(logging.ERROR, f"{failures[path]} The jobs that need it will fail.")
+            else:
+                failures.pop(path, None)
 
     async def _bring(self) -> None:
         self._tell(await self._retrieval().join())

@@ -66,6 +66,8 @@ class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interfa
         self._headers = headers(self.settings.headers or "")
         self._budget = size_in_bytes(self.settings.prefetch or "0")
         self.feeds: dict[Path, Feed] = {}
+        #: What could not be retrieved, by local path, and why.
+        self.failures: dict[Path, str] = {}
         # Snakemake asks the class about a bare `storage(URL)`, and the instance about `storage.hydra(URL)`.
         self.is_valid_query = self._validate  # type: ignore[method-assign]
 

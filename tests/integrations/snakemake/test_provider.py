@@ -324,6 +324,15 @@ def test_wrong_digest(provide, origin, on_error, caplog):
         obj.retrieve_object()
 
 
+def test_on_a_node_the_error_is_that_of_the_job(provide, origin, monkeypatch):
+    """There the job is the process: it is not let start, and nothing else ends with it."""
+    monkeypatch.setattr(host, "runs_one_job", lambda: True)
+    obj = provide().object(with_digest(origin.add("/x.bin", DATA), b"other"))
+    with pytest.raises(WorkflowError, match=r"cannot retrieve .*sha256"):
+        retrieve(obj)
+    assert not obj.local_path().exists()
+
+
 def test_a_later_try_replaces_the_mark(provide, origin):
     url = origin.add("/x.bin", DATA)
     obj = provide().object(url)
@@ -398,7 +407,7 @@ def test_waits_for_another_process(provide, origin):
 
 def test_the_last_word_on_a_node(provide, origin, monkeypatch):
     """No checksum is asked for after a job of a cluster: what became of its stream is said in the cleaning."""
-    for name in ("may_feed", "ends_in_cleanup"):
+    for name in ("may_feed", "runs_one_job"):
         monkeypatch.setattr(host, name, lambda: True)
     obj = provide().object(with_digest(origin.add("/x.bin", DATA), DATA) + "&stream=fifo")
     obj.is_ondemand_eligible = True

@@ -90,6 +90,44 @@ def test_one_bad_url_among_ten(workflow, origin):
     assert "404" in said
 
 
+def test_jobs_that_never_open_what_was_not_retrieved(workflow, origin):
+    """tar leaves a socket out and is content, and so are mv and ln; no output of theirs may stay."""
+    data = os.urandom(10_000)
+    url = origin.add("/x.bin", data)
+    wrong = with_digest(url, b"other")
+    movable = with_digest(origin.add("/y.bin", data), b"other")
+    commands = {
+        "packed": "tar cf {output[0]} {input} && touch {output[1]}",
+        "again": "tar cf {output[0]} {input} && touch {output[1]}",
+        "moved": "mv {input} {output[0]} && touch {output[1]}",
+        "linked": "ln -s $(realpath {input}) {output[0]} && touch {output[1]}",
+        "measured": "stat -c %s {input} > {output[0]} && touch {output[1]}",
+    }
+    workflow.write(
+        f"rule all:\n    input: {[f'{name}.{n}' for name in commands for n in (1, 2)]}\n"
+        + "".join(
+            f"rule {name}:\n"
+            f"    input: storage.hydra({(movable if name == 'moved' else wrong)!r}), 'local.txt'\n"
+            f"    output: '{name}.1', '{name}.2'\n"
+            f"    shell: '{command.replace('{input}', '{input[0]}')}'\n"
+            for name, command in commands.items()
+        )
+        + rule("good", with_digest(origin.add("/good.bin", data), data))
+    )
+    workflow.path("local.txt").touch()
+    code, said = workflow.run("--keep-going", "all", "good.out")
+    assert code == 1, said
+    assert workflow.path("good.out").read_bytes() == data
+    for name in commands:
+        assert not any(workflow.path(f"{name}.{n}").exists() for n in (1, 2)), name
+    assert said.count("one of its inputs was not there: cannot retrieve") == len(commands)
+    snakefile = workflow.path("Snakefile")
+    snakefile.write_text(snakefile.read_text().replace(wrong, with_digest(url, data)))
+    code, said = workflow.run("measured.1", "packed.1")
+    assert code == 0, said
+    assert workflow.path("measured.1").read_text() == "10000\n"
+
+
 def test_busy_for_a_while(workflow, origin):
     data = os.urandom(10_000)
     url = origin.add("/x.bin", data)
