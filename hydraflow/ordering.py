@@ -132,7 +132,7 @@ def orders(
     return [
         order(each, digest, size, headers, on_progress, others, start, stop)
         if isinstance(each, str)
-        else listed(each, headers, on_progress)
+        else listed(each, headers, on_progress, digest, size, others)
         for each in wanted
     ]
 
@@ -228,8 +228,16 @@ def check_names(wanted: Sequence[Order], given: Collection[str] = ()) -> None:
             raise ConfigurationError(f"the URL {urls.redact(order.url)} is given twice")
 
 
-def listed(entry: Entry, headers: Mapping[str, str] | None, on_progress: OnProgress | None) -> Order:
-    """What an entry of a manifest asks for."""
-    wanted = order(entry.target, None, None, {**(headers or {}), **dict(entry.headers)}, on_progress)
-    claim = None if entry.digest is None else Claim(entry.digest, DigestSource.MANIFEST)
-    return dataclasses.replace(wanted, name=entry.name or wanted.name, claim=claim)
+def listed(
+    entry: Entry,
+    headers: Mapping[str, str] | None,
+    on_progress: OnProgress | None,
+    digest: str | Digest | None = None,
+    size: int | None = None,
+    mirrors: Iterable[str] = (),
+) -> Order:
+    """What an entry of a manifest asks for, and what the caller knows besides."""
+    wanted = order(entry.target, digest, size, {**(headers or {}), **dict(entry.headers)}, on_progress, mirrors)
+    if digest is None and entry.digest is not None:
+        wanted = dataclasses.replace(wanted, claim=Claim(entry.digest, DigestSource.MANIFEST))
+    return dataclasses.replace(wanted, name=entry.name or wanted.name)

@@ -64,6 +64,7 @@ class Options:
     decompress: bool = False
     json: bool = False
     no_resume: bool = False
+    name: str | None = None
     overwrite: bool = False
     command: tuple[str, ...] = ()
     allow_partial: bool = False
@@ -85,9 +86,11 @@ class Options:
         return self.stream or bool(self.command) or self.fifo is not None or self.fifo_dir is not None
 
     def with_mirrors(self) -> Options:
-        """What `--mirror` says stands in the URL's fragment then."""
+        """What `--mirror` says stands in the manifest's entry then, or in the URL's fragment."""
         from urllib.parse import quote
 
+        if self.entries and self.mirror:
+            return replace(self, entries=(self.entries[0].with_mirrors(self.mirror),))
         named = "&".join(f"mirror={quote(mirror, safe='')}" for mirror in self.mirror)
         if not named:
             return self
@@ -122,6 +125,7 @@ _TABLE: dict[str, Callable[[Any], Any]] = {
     "output": option(
         _WHERE, "-o", "--output", type=_PATH, metavar="DIR", help="Where files go.  [HYDRAFLOW_OUTPUT, or download/]"
     ),
+    "name": option(_WHERE, "--name", metavar="NAME", help="What the file is called there, if not as in its URL."),
     "overwrite": option(_WHERE, "--overwrite", is_flag=True, help="Replace another file at the destination."),
     "no_resume": option(
         _WHERE, "--no-resume", is_flag=True, help="Throw away what an earlier run left, and begin anew."
@@ -219,7 +223,7 @@ _TABLE: dict[str, Callable[[Any], Any]] = {
 }  # fmt: skip
 
 #: Options that mean something without a stream only, and have no place where there is always one.
-STREAM_ONLY = ("input", "failed", "stream", "fifo", "fifo_dir", "json")
+STREAM_ONLY = ("input", "failed", "name", "stream", "fifo", "fifo_dir", "json")
 
 
 def shared(*without: str) -> Callable[[Any], Any]:
@@ -244,6 +248,16 @@ _STREAMING = {
     "--range": "Add --stream, and write it where you like.",
     "--decompress": "Add --stream, and write it where you like.",
 }
+#: Options that mean something for files only.
+_FILES = {
+    "--failed": "A stream ends at the first failure.",
+    "--name": "A stream that is kept has the name in its URL.",
+}
+#: Options that are about one file.
+_SINGLE = {
+    "--mirror": "Put #mirror=URL behind each.",
+    "--name": "Names for many stand in a manifest: see --input.",
+}
 
 
 def check(options: Options) -> None:
@@ -254,20 +268,18 @@ def check(options: Options) -> None:
     """
 
     def given(name: str) -> bool:
-        return getattr(options, name[2:].replace("-", "_")) not in (None, False, 0)
+        return getattr(options, name[2:].replace("-", "_")) not in (None, False, 0, ())
 
     for group in _EXCLUSIVE:
         if len(ways := [name for name in group if given(name)]) > 1:
             raise ConfigurationError(f"{ways[0]} and {ways[1]} exclude each other")
-    for name, hint in _STREAMING.items():
-        if given(name) and not options.streaming:
-            raise ConfigurationError(f"{name} is for streams", hint=hint)
-    if options.streaming and options.output is not None and not options.keep:
-        raise ConfigurationError("--output has no meaning for a stream that leaves nothing on disk", hint="Add --keep.")
-    if options.failed is not None and options.streaming:
-        raise ConfigurationError("--failed is for files", hint="A stream ends at the first failure.")
-    if options.mirror and len(options.items) != 1:
-        raise ConfigurationError("--mirror is of one URL, and there are several", hint="Put #mirror=URL behind each.")
+    for wrong, hints, message in (
+        (not options.streaming, _STREAMING, "is for streams"),
+        (options.streaming, _FILES, "is for files"),
+        (len(options.items) != 1, _SINGLE, "is of one URL, and there are several"),
+    ):
+        for name in filter(given, hints if wrong else ()):
+            raise ConfigurationError(f"{name} {message}", hint=hints[name])
     _check_output(options)
     if not options.streaming or options.keep or options.fifo_dir is not None:
         _check_names(options.items)
@@ -295,6 +307,9 @@ def check_words(words: Sequence[str]) -> None:
 
 
 def _check_output(options: Options) -> None:
+    if options.streaming and options.output is not None and not options.keep:
+        raise ConfigurationError("--output has no meaning for a stream that leaves nothing on disk", hint="Add --keep.")
+    _check_directory(options)
     if options.json and options.stream:
         raise ConfigurationError("--json and --stream both need standard output")
     if (options.stream or options.json) and sys.stdout is None:
@@ -303,12 +318,28 @@ def _check_output(options: Options) -> None:
         raise ConfigurationError("standard output is a terminal", hint="Pipe it into a program, or use --output.")
 
 
-def _check_names(items: Sequence[str | Entry]) -> None:
-    """A locale without UTF-8 may have no spelling for a file's name: better known before the transfer than after."""
+def _check_directory(options: Options) -> None:
+    """`-o x.fa.gz` means a file to curl and wget; here it would make a directory of that name."""
+    if options.output is None or len(options.items) != 1 or options.output.is_dir():
+        return
+    suffix = options.output.suffix
+    if suffix and suffix == Path(_name_of(options.items[0])).suffix:
+        name = options.output.name
+        raise ConfigurationError(
+            f"--output is a directory, and {name!r} looks like a file", hint="Write -o DIR --name NAME."
+        )
+
+
+def _name_of(item: str | Entry) -> str:
     from hydraflow.core.urls import file_name
 
+    return file_name(item) if isinstance(item, str) else item.name or file_name(item.url)
+
+
+def _check_names(items: Sequence[str | Entry]) -> None:
+    """A locale without UTF-8 may have no spelling for a file's name: better known before the transfer than after."""
     for item in items:
-        name = file_name(item) if isinstance(item, str) else item.name or file_name(item.url)
+        name = _name_of(item)
         try:
             os.fsencode(name)
         except UnicodeEncodeError:
@@ -325,7 +356,7 @@ def caller_digest(options: Options) -> str | None:
     if options.md5 is not None and options.digest is not None:
         raise ConfigurationError("--md5 and --digest exclude each other")
     digest = f"md5:{options.md5}" if options.md5 is not None else options.digest
-    if digest is not None and (len(options.urls) > 1 or options.entries):
+    if digest is not None and len(options.items) > 1:
         raise ConfigurationError(
             "one digest cannot be that of several URLs", hint="Write each URL with its own: URL#md5=HEX."
         )

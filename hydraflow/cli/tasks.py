@@ -87,7 +87,7 @@ def _carried_out(task: Task, host: Host) -> int:
 
 def _listed(options: Options) -> tuple[Options, Lock | None]:
     """With what a manifest lists, and as a lock has it."""
-    if not options.input and options.locked is None:
+    if not options.input and options.locked is None and options.name is None:
         return options, None
     from hydraflow import locking
     from hydraflow.cli import lists
@@ -101,6 +101,8 @@ def _listed(options: Options) -> tuple[Options, Lock | None]:
     lock = None if options.locked is None else locking.read(options.locked)
     if lock is not None:
         entries = lists.of_lock(lock, entries)
+    if options.name is not None and len(entries) == 1:
+        entries = [entries[0].named(options.name)]
     if options.streaming:
         return replace(options, urls=tuple(entry.target for entry in entries)), lock
     return replace(options, urls=(), entries=tuple(entries)), lock

@@ -86,6 +86,22 @@ class Entry:
         known += [f"mirror={quote(mirror, safe='')}" for mirror in self.mirrors]
         return f"{self.url}#{'&'.join(known)}" if known else self.url
 
+    def named(self, name: str) -> Entry:
+        """The same file under another name.
+
+        Raises:
+            ConfigurationError: it leads out of the output directory, or is none.
+        """
+        return replace(self, name=_name([name]))
+
+    def with_mirrors(self, mirrors: Iterable[str]) -> Entry:
+        """These URLs are the same file too; they are asked first.
+
+        Raises:
+            ConfigurationError: one is no URL.
+        """
+        return replace(self, mirrors=(*(urls.parse(mirror).url for mirror in mirrors), *self.mirrors))
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready values that `parse` understands; what is not known is left out."""
         values: dict[str, Any] = {"url": self.url, "name": self.name, "size": self.size}
@@ -381,7 +397,7 @@ def _of_line(line: str) -> Entry:
 def _placed(entry: Entry, directory: str) -> Entry:
     if not directory:
         return entry
-    return replace(entry, name=_name([f"{directory}/{entry.name or urls.file_name(entry.url)}"]))
+    return entry.named(f"{directory}/{entry.name or urls.file_name(entry.url)}")
 
 
 def _with_option(entry: Entry, directory: str, line: str) -> tuple[Entry, str]:
@@ -391,7 +407,7 @@ def _with_option(entry: Entry, directory: str, line: str) -> tuple[Entry, str]:
         directory = value.removeprefix("./").rstrip("/")
         return entry, _name([directory]) if directory not in ("", ".") else ""
     if option == "out":
-        return replace(entry, name=_name([value])), directory
+        return entry.named(value), directory
     if option == "checksum":
         return replace(entry, digest=_digest([value.replace("=", ":", 1)])), directory
     if option == "header":

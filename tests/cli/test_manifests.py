@@ -148,6 +148,16 @@ def test_a_failure_has_the_url_that_it_is_about(hydraflow, origin, data):
     assert sorted(json.loads(line)["url"] for line in ran.stdout.splitlines()) == urls
 
 
+def test_what_is_said_on_the_command_line_of_a_list_of_one(hydraflow, origin, data):
+    """The list has the one file that the options are about."""
+    (hydraflow.directory / "m").write_text(f"{origin.url}/missing.bin")
+    mirror, md5 = origin.add("/y.bin", data), hashlib.md5(data).hexdigest()
+    ran = hydraflow("--input", "m", "--mirror", mirror, "--md5", md5, "--name", "x/z.bin", "-o", "d")
+    assert ran.code == 0, ran.stderr
+    assert (hydraflow.directory / "d/x/z.bin").read_bytes() == data
+    assert "verified md5" in ran.stderr
+
+
 def test_a_list_can_be_streamed(hydraflow, origin):
     urls = [origin.add(f"/{n}.txt", f"{n}\n".encode()) for n in range(5)]
     (hydraflow.directory / "m").write_text("\n".join(urls))
@@ -162,7 +172,16 @@ def test_a_list_can_be_streamed(hydraflow, origin):
         ("nonsense", [], "m: line 1: this is not a URL with a host"),
         ("url,md5\nhttp://h/a,1\n", [], "m: line 2: a md5 digest has 32"),
         ("http://h/a/x\nhttp://h/b/x\n", [], "two URLs would be written to one name, x"),
-        ("http://h/a\n", ["--md5", "0" * 32], "one digest cannot be that of several URLs"),
+        ("http://h/a\nhttp://h/b\n", ["--md5", "0" * 32], "one digest cannot be that of several URLs"),
+        (f"http://h/a#md5={'1' * 32}\n", ["--md5", "0" * 32], "two digests are given"),
+        ("http://h/a\nhttp://h/b\n", ["--name", "x"], "--name is of one URL"),
+        ("http://h/a\n", ["--name", "../x"], "'../x' is not a name for a file below the output directory"),
+        ("http://h/a\n", ["--name", "x", "--stream"], "--name is for files"),
+        (
+            "http://h/a.gz\n",
+            ["-o", "b.gz"],
+            "--output is a directory, and 'b.gz' looks like a file. Write -o DIR --name",
+        ),
         ("http://h/a\nhttp://h/b\n", ["--mirror", "http://h/c"], "--mirror is of one URL"),
         ("http://h/a\n", ["--stream", "--failed", "f"], "--failed is for files"),
     ],

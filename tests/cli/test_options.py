@@ -34,6 +34,19 @@ def test_several_connections(hydraflow, origin, data):
     assert origin.peak_requests > 2
 
 
+def test_name(hydraflow, origin, data):
+    url = origin.add("/x.bin", data)
+    ran = hydraflow(f"{url}#size={len(data)}", "-o", "d", "--name", "y.bin")
+    assert ran.code == 0, ran.stderr
+    assert [path.name for path in (hydraflow.directory / "d").iterdir()] == ["y.bin"]
+
+
+def test_a_directory_may_have_a_suffix(hydraflow, origin, data):
+    (hydraflow.directory / "d.bin").mkdir()
+    assert hydraflow(origin.add("/x.bin", data), "-o", "d.bin").code == 0
+    assert (hydraflow.directory / "d.bin/x.bin").read_bytes() == data
+
+
 def test_header(hydraflow, origin, data):
     url = origin.add("/x.bin", data)
     ran = hydraflow(url, "--header", "Authorization: Bearer abc:def", "--header", "X-Empty:")
