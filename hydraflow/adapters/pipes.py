@@ -233,6 +233,9 @@ class FifoWriter:
     def came(self) -> None:
         """A reader has come; for those who inherit."""
 
+    def empty(self) -> None:
+        """Nothing was written at all, and that is all; for those who inherit."""
+
     def check(self) -> None:
         if self._writer is not None:
             self._writer.check()
@@ -263,7 +266,7 @@ class FifoWriter:
         self._pages.flush()
         if self._writer is not None or self._stopped():
             return
-        # Nothing was written at all.
+        self.empty()
         self._become_writer()
         poll = select.poll()
         poll.register(self._fd, 0)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hydraflow.models import FetchResult
     from hydraflow.settings import Settings
 
-__all__ = ["Feed", "is_fed", "remove_stale"]
+__all__ = ["EmptyStreamError", "Feed", "is_fed", "remove_stale"]
 
 #: Seconds that a stream has to come to its end when its job has ended: what was in the pipe is accounted for.
 _GRACE = 10.0
@@ -42,11 +42,17 @@ _NOTICE = 1.0
 _SLICE = 0.02
 
 
+class EmptyStreamError(Exception):
+    """There are no bytes, so none can be in the pipe before its reader comes."""
+
+
 class _Pipe(FifoWriter):
     """Is at its path only until a reader comes, and shows itself as old as can be."""
 
-    def __init__(self, path: Path, stopped: Callable[[], bool], armed: Callable[[], None]) -> None:
-        self._place, self._armed = path, armed
+    def __init__(
+        self, path: Path, stopped: Callable[[], bool], armed: Callable[[], None], taken: Callable[[], None]
+    ) -> None:
+        self._place, self._armed, self._taken = path, armed, taken
         # However long the job waits for its turn: it is Snakemake who knows that nobody will come.
         super().__init__(path, 1.0, stopped, excused=lambda: True)
 
@@ -54,9 +60,11 @@ class _Pipe(FifoWriter):
         os.utime(self._place, (0, 0))
         self._armed()
 
+    def empty(self) -> None:
+        raise EmptyStreamError
+
     def came(self) -> None:
-        # A second reader would wait for ever. This one gets ENXIO, and a run after a kill sees what it must not trust.
-        retrieval.leave_unreadable(self._place)
+        self._taken()
 
 
 class Feed:
@@ -83,6 +91,8 @@ class Feed:
         self._ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._flow: Inflow | None = None
         self._pipe: _Pipe | None = None
+        self._place = threading.Lock()
+        self._replaced = False
         self._stop = threading.Event()
         self._verified = False
         self._error: BaseException | None = None
@@ -94,6 +104,7 @@ class Feed:
 
         Raises:
             HydraError: the stream has failed before.
+            EmptyStreamError: there is nothing to stream.
         """
         try:
             await asyncio.shield(asyncio.wrap_future(self._ready))
@@ -105,6 +116,18 @@ class Feed:
         """Give up what has not come to its end."""
         self._stop.set()
         self._thread.join()
+
+    def replace(self, publish: Callable[[], None]) -> None:
+        """Have `publish` put the whole verified file where the pipe is, for another job; who reads the pipe goes on."""
+        with self._place:
+            publish()
+            self._replaced = True
+
+    def _taken(self) -> None:
+        """A second reader would wait for ever.  He gets ENXIO, and a run after a kill sees what it must not trust."""
+        with self._place:
+            if not self._replaced:
+                retrieval.leave_unreadable(self._path)
 
     def verdict(self) -> None:
         """Return if the job, which has ended, was given every byte and all of them were right.
@@ -127,7 +150,7 @@ class Feed:
         return self._pipe is not None and self._pipe.attached
 
     def _judge(self) -> None:
-        if self._verified and self._came:
+        if (self._verified and self._came) or (self._replaced and not self._came):
             return
         if isinstance(self._error, HydraError) and not isinstance(self._error, ReaderGoneError):
             raise self._error
@@ -155,7 +178,7 @@ class Feed:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             self._path.unlink()
-        pipe = self._pipe = _Pipe(self._path, self._ended, self._arm)
+        pipe = self._pipe = _Pipe(self._path, self._ended, self._arm, self._taken)
         try:
             self._flow = Inflow(self._settings, self._orders)
             try:

@@ -6,10 +6,11 @@ say which.  Where a name is missing, as it may be in another release, the answer
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import Any
 
-__all__ = ["is_scheduling", "may_feed", "runs_one_job", "takes_for_done"]
+__all__ = ["ends_unheard", "is_scheduling", "may_feed", "runs_one_job", "takes_for_done", "writing_rule"]
 
 
 def may_feed() -> bool:
@@ -24,6 +25,13 @@ def may_feed() -> bool:
         # Where local copies are shared nothing is cleaned up after the job, and nobody would hear of its end.
         return all(usage.name != "STORAGE_LOCAL_COPIES" for usage in workflow.storage_settings.shared_fs_usage)
     return bool(workflow.local_exec and workflow.execution_settings.keep_metadata)
+
+
+def ends_unheard(file: object) -> bool:
+    """The job that has this storage object among its inputs has no outputs: a plugin is not told of its end."""
+    jobs = getattr(getattr(_workflow(), "dag", None), "jobs", ())
+    inputs = (each for job in jobs if not job.output for each in job.input)
+    return any(each.is_storage and each.storage_object is file for each in inputs)
 
 
 def runs_one_job() -> bool:
@@ -46,6 +54,20 @@ def is_scheduling() -> bool:
     return (
         _scheduler() is not None and bool(workflow.local_exec) and not workflow.iocache.active and not workflow.dryrun
     )
+
+
+def writing_rule(kind: type) -> str | None:
+    """A rule that has storage objects of this kind among its outputs or logs, once all rules are read."""
+    dag = getattr(_workflow(), "dag", None)
+    return None if dag is None else _writing_rule(dag, kind)
+
+
+@functools.lru_cache(maxsize=1)
+def _writing_rule(dag: Any, kind: type) -> str | None:
+    for rule in dag.workflow.rules:
+        if any(each.is_storage and isinstance(each.storage_object, kind) for each in (*rule.output, *rule.log)):
+            return str(rule.name)
+    return None
 
 
 def _scheduler() -> Any:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import stat
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from email.utils import formatdate
 from typing import TYPE_CHECKING
@@ -21,7 +22,14 @@ from snakemake_interface_storage_plugins.io import IOCacheStorageInterface, Mtim
 from snakemake_interface_storage_plugins.storage_object import StorageObjectRead  # type: ignore[import-untyped]
 
 from hydraflow.core import urls
-from hydraflow.errors import HydraError, NotFoundError
+from hydraflow.errors import (
+    AccessDeniedError,
+    DestinationExistsError,
+    HydraError,
+    NotFoundError,
+    RemoteProtocolError,
+    UnverifiableError,
+)
 from hydraflow.snakemake import host, queries, retrieval
 
 if TYPE_CHECKING:
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
 
     from hydraflow.models import FetchResult, Resource
     from hydraflow.runtime import Call
+    from hydraflow.snakemake.feeding import Feed
     from hydraflow.snakemake.provider import StorageProvider
 
 __all__ = ["StorageObject", "text"]
@@ -37,12 +46,23 @@ __all__ = ["StorageObject", "text"]
 #: Modification time, in Unix seconds, of a file whose digest is declared, or whose server gives no date.
 _PINNED = 1.0
 
+#: What to do, where the words for the command line would not help.
+_HINTS: dict[type[HydraError], str] = {
+    AccessDeniedError: "Pass credentials by ~/.netrc, SNAKEMAKE_STORAGE_HYDRA_TOKEN or "
+    "SNAKEMAKE_STORAGE_HYDRA_HEADERS, or renew the signed URL.",
+    RemoteProtocolError: "The server or a proxy between is faulty; try --storage-hydra-threads 1, or another mirror.",
+    UnverifiableError: "Declare one: URL#sha256=HEX.",
+    DestinationExistsError: "Without --storage-hydra-offline it is fetched anew.",
+}
+
 
 class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface package is not typed
     """A file that can be retrieved."""
 
     provider: StorageProvider
     query: str
+    #: What streams into the job that this object is an input of: each job has objects of its own.
+    _feed: Feed | None = None
 
     def __post_init__(self) -> None:
         if queries.is_pattern(self.query) or not self.is_valid_query():
@@ -69,6 +89,7 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
             WorkflowError: a stream into a job failed, and this is the last that is heard of it.
         """
         feed = self.provider.feeds.pop(self.local_path(), None)
+        self._feed = None
         if feed is not None:
             if host.runs_one_job():
                 with self._explained("failed to stream"):
@@ -84,7 +105,7 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
         if key in cache.exists_in_storage:
             return
         self._remove_stale()
-        resource = await self._find()
+        resource = await self._found()
         cache.exists_in_storage[key] = resource is not None
         if resource is not None:
             cache.mtime[key] = Mtime(storage=self._mtime(resource))
@@ -101,7 +122,7 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
         Raises:
             WorkflowError: nobody knows.
         """
-        return await self._find() is not None
+        return await self._found() is not None
 
     async def managed_mtime(self) -> float:
         """Unix time of its last change, as the server says; of a file with a digest it is pinned."""
@@ -123,8 +144,9 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
         Raises:
             WorkflowError: it did.
         """
-        feed = self.provider.feeds.pop(self.local_path(), None) if self.provider.feeds else None
+        feed, self._feed = self._feed, None
         if feed is not None:
+            self.provider.feeds.pop(self.local_path(), None)
             if host.takes_for_done():
                 with self._explained("failed to stream"):
                     await asyncio.to_thread(feed.verdict)
@@ -152,7 +174,7 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
         path, failures = self.local_path(), self.provider.failures
         with self._explained("cannot retrieve"):
             try:
-                await (self._feed() if self._is_fed() else self._bring())
+                await (self._stream() if self._is_fed() else self._bring())
             except HydraError as error:
                 if self.provider.settings.on_error == "abort" or host.runs_one_job():
                     raise
@@ -165,8 +187,8 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
     async def _bring(self) -> None:
         self._tell(await self._retrieval().join())
 
-    async def _feed(self) -> None:
-        """Begin the stream, and see its first bytes in the pipe."""
+    async def _stream(self) -> None:
+        """Begin the stream, and see its first bytes in the pipe; what has none comes as a file."""
         from hydraflow import ordering
         from hydraflow.snakemake import feeding
 
@@ -183,19 +205,26 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
         feed = provider.feeds[path] = feeding.Feed(orders, path, provider.engine_settings, on_end, explain)
         try:
             await feed.armed()
+        except feeding.EmptyStreamError:
+            del provider.feeds[path]
+            await self._bring()
         except BaseException:
             del provider.feeds[path]
             raise
+        else:
+            self._feed = feed
 
     def _is_fed(self) -> bool:
-        """The job wants a stream, it is the only one to read it, and it runs here."""
+        """The job wants a stream, it is the only one to read it, it runs here, and its end will be told."""
         if not queries.is_stream(self.query) or not self.is_ondemand_eligible or self.provider.settings.offline:
             return False
-        return self._target.size != 0 and host.may_feed()
+        if self.local_path() in self.provider.feeds:  # another job's, which is not done
+            return False
+        return self._target.size != 0 and host.may_feed() and not host.ends_unheard(self)
 
     def _is_fed_by_another(self) -> bool:
         """The pipe is there and has bytes in it: the process that started this one feeds it, as in Slurm's jobs."""
-        if not queries.is_stream(self.query):
+        if not queries.is_stream(self.query) or self.local_path() in self.provider.feeds:
             return False
         from hydraflow.snakemake import feeding
 
@@ -214,6 +243,16 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
             from hydraflow.snakemake import feeding
 
             feeding.remove_stale(self.local_path())
+
+    async def _found(self) -> Resource | None:
+        """A local copy that was kept and has lost bytes since, or got some, is none."""
+        resource, path = await self._find(), self.local_path()
+        size = 0 if resource is None else self._size(resource)
+        with suppress(OSError):
+            facts = path.lstat()
+            if size and stat.S_ISREG(facts.st_mode) and facts.st_size != size:
+                path.unlink()
+        return resource
 
     # ── the same for callers without an event loop ───────────────────────────────────────────────────────────────────
 
@@ -309,7 +348,9 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
             resource = await provider.probes.resource(self._target.url)
             mtime = _PINNED if resource is None else self._mtime(resource)
         result = await provider.fetch(query)
-        await asyncio.to_thread(retrieval.publish, provider.state(query), target, mtime, keep=provider.keeps)
+        publish = functools.partial(retrieval.publish, provider.state(query), target, mtime, keep=provider.keeps)
+        feed = provider.feeds.get(target)
+        await asyncio.to_thread(publish if feed is None else lambda: feed.replace(publish))
         return replace(result, path=target)
 
     async def _retrieve_kept(self) -> FetchResult:
@@ -359,4 +400,5 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
 
 def text(error: HydraError) -> str:
     """What is wrong and what to do, in one line."""
-    return f"{error}. {error.hint}" if error.hint else f"{error}."
+    hint = _HINTS.get(type(error), error.hint) if error.hint == error.default_hint else error.hint
+    return f"{error}. {hint}" if hint else f"{error}."

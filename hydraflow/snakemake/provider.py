@@ -23,7 +23,7 @@ from snakemake_interface_storage_plugins.storage_provider import (  # type: igno
 
 from hydraflow.core import urls
 from hydraflow.errors import HydraError
-from hydraflow.snakemake import queries, retrieval
+from hydraflow.snakemake import host, queries, retrieval
 from hydraflow.snakemake.objects import StorageObject, text
 from hydraflow.snakemake.pins import Pins
 from hydraflow.snakemake.probes import Probes
@@ -230,7 +230,11 @@ class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interfa
             return await api.aprobe(url, headers=self.headers(url), settings=self.engine_settings)
 
     def _validate(self, query: str) -> StorageQueryValidationResult:
-        """As the class does, and by the lock."""
+        """As the class does, and by the lock; and nothing is to be written."""
+        # Snakemake itself would find out when the job has run, and is to store its outputs.
+        if (rule := host.writing_rule(StorageObject)) is not None:
+            reason = f"rule {rule} has an output in storage.hydra, which can only be read; write a local file"
+            return StorageQueryValidationResult(urls.redact(query), valid=False, reason=reason)
         try:
             return _validate(self.pins.pin(self.postprocess_query(query)))
         except HydraError as error:

@@ -18,10 +18,14 @@ ON_ERROR = ("job", "abort")
 _SNAKEMAKE_OWN = {"keep_local", "retrieve"}
 
 _VARIABLE = "SNAKEMAKE_STORAGE_HYDRA_"
+_BY_VARIABLE = ("threads", "state_dir", "lock", "on_error", "prefetch")
 _HEADER = re.compile(
     r"(?:(?P<host>(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?)=)?"
     r"(?P<name>[A-Za-z0-9!#$%&'*+.^_`|~-]+):[ \t]*(?P<value>.*)"
 )
+_SWITCHES = {
+    "": False, "0": False, "false": False, "no": False, "off": False, "1": True, "true": True, "yes": True, "on": True
+}  # fmt: skip
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kKmMgGtT]?)(i?)[bB]?")
 
 
@@ -109,14 +113,21 @@ class StorageProviderSettings(StorageProviderSettingsBase):  # type: ignore[misc
     def __post_init__(self) -> None:
         # Snakemake reads variables too, but what it knows of them does not reach the jobs of every cluster (Slurm's);
         # what stands in the settings does, by the command line.  That is not for secrets.
-        for name in ("threads", "state_dir", "lock", "on_error", "prefetch"):
+        for name in _BY_VARIABLE:
             value = os.environ.get(_VARIABLE + name.upper())
             if getattr(self, name) is None and value:
                 setattr(self, name, int(value) if name == "threads" and value.isdecimal() else value)
         # Where Snakemake was started, and not where it is told to work, nor where its jobs do.
         self.lock = str(Path(self.lock).expanduser().absolute()) if self.lock else None
         self.on_error = self.on_error or ON_ERROR[0]
-        self.offline = self.offline or os.environ.get(f"{_VARIABLE}OFFLINE", "").lower() in ("1", "true", "yes", "on")
+        self.offline = self.offline or _switched(f"{_VARIABLE}OFFLINE")
+
+
+def _switched(variable: str) -> bool:
+    text = os.environ.get(variable, "").strip().lower()
+    if text not in _SWITCHES:
+        raise WorkflowError(f"{variable} is one of {', '.join(filter(None, _SWITCHES))}, not {text!r}")
+    return _SWITCHES[text]
 
 
 @dataclass(frozen=True)
@@ -177,5 +188,24 @@ def check(settings: StorageProviderSettings) -> None:
         raise WorkflowError(
             f"on_error of the hydra storage provider is {' or '.join(ON_ERROR)}, not {settings.on_error!r}"
         )
+    for name, least in (("threads", 1), ("max_requests_per_second", 1e-9)):
+        value = getattr(settings, name, None)
+        if value is not None and not (isinstance(value, int | float) and value >= least):
+            raise WorkflowError(f"{name} of the hydra storage provider is a number above 0, not {value!r}")
+    _check_tags(settings)
     headers(settings.headers or "")
     size(settings.prefetch or "0")
+    try:
+        Path(settings.state_dir or "").expanduser()
+    except RuntimeError as error:
+        raise WorkflowError(f"state_dir of the hydra storage provider: {error}") from error
+
+
+def _check_tags(settings: StorageProviderSettings) -> None:
+    for name in _BY_VARIABLE:
+        value = getattr(settings, name)
+        if isinstance(value, str) and "::" in value:
+            variable = _VARIABLE + name.upper()
+            raise WorkflowError(
+                f"{variable} holds for all tags: give {value!r} by --storage-hydra-{name.replace('_', '-')}"
+            )

@@ -19,6 +19,7 @@ from snakemake_interface_storage_plugins.tests import TestStorageBase
 from hydraflow.adapters.store import Store
 from hydraflow.core import urls
 from hydraflow.snakemake import host
+from hydraflow.snakemake.settings import check
 from snakemake_storage_plugin_hydra import StorageProvider, StorageProviderSettings
 from tests.faults.origin import Origin
 from tests.integrations.snakemake.conftest import ROOT, retrieve, with_digest
@@ -85,9 +86,31 @@ def test_wrong_on_error(provide):
         provide(on_error="ignore")
 
 
-def test_wrong_threads(provide):
-    with pytest.raises(WorkflowError, match="threads"):
-        provide(threads=0).object("http://127.0.0.1:1/x").exists()
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("threads", 0), ("threads", "many"), ("max_requests_per_second", 0), ("state_dir", "~nobody-x/d")],
+)
+def test_wrong_values(provide, name, value):
+    with pytest.raises(WorkflowError, match=f"{name} of the hydra storage provider"):
+        provide(**{name: value})
+
+
+def test_wrong_variables(monkeypatch):
+    monkeypatch.setenv("SNAKEMAKE_STORAGE_HYDRA_OFFLINE", "maybe")
+    with pytest.raises(WorkflowError, match=r"OFFLINE is one of .* not 'maybe'"):
+        StorageProviderSettings()
+    monkeypatch.delenv("SNAKEMAKE_STORAGE_HYDRA_OFFLINE")
+    monkeypatch.setenv("SNAKEMAKE_STORAGE_HYDRA_STATE_DIR", "lab::state")
+    with pytest.raises(WorkflowError, match="STATE_DIR holds for all tags: give 'lab::state' by --storage-hydra"):
+        check(StorageProviderSettings())
+
+
+def test_hints_are_in_the_words_of_snakemake(provide, origin, caplog):
+    origin.when(path="/x.bin").status(403)
+    retrieve(provide().object(with_digest(origin.add("/x.bin", DATA), DATA)))
+    (said,) = [record.getMessage() for record in caplog.records if "cannot retrieve" in record.getMessage()]
+    assert "SNAKEMAKE_STORAGE_HYDRA_TOKEN" in said
+    assert "--header" not in said
 
 
 def test_token_is_not_shown():

@@ -180,6 +180,65 @@ def test_read_twice(seen):
     assert seen.output("twice") is None
 
 
+def test_empty(workflow, origin):
+    """No byte can be in the pipe before the job starts, so it gets a file."""
+    workflow.write(fifo_rule("x", with_digest(origin.add("/x.bin", b""), b""), "wc -c < {input} > {output}"))
+    code, said = workflow.run("x.out")
+    assert code == 0, said
+    assert workflow.path("x.out").read_text().strip() == "0"
+
+
+def test_no_outputs(workflow, origin):
+    """Snakemake asks for no checksum after such a job: what it was given must be right before."""
+    query = with_digest(origin.add("/x.bin", DATA), b"other")
+    workflow.write(fifo_rule("x", query, "cat {input} > seen").replace("    output: 'x.out'\n", ""))
+    code, said = workflow.run("x")
+    assert code == 1, said
+    assert not workflow.path("seen").exists() or not workflow.path("seen").read_bytes()
+
+
+#: What the first job does with its stream while a second one begins, which is when `begun` is there.
+MEANWHILE = "touch begun; until test -e c.out; do sleep 0.1; done"
+DURING = {
+    "has read a part": f"{{{{ head -c 100000; {MEANWHILE}; cat; }}}} < {{input}} > {{output}}",
+    "has not opened it": f"{MEANWHILE}; cat {{input}} > {{output}}",
+}
+
+
+@pytest.mark.parametrize("during", DURING)
+@pytest.mark.parametrize("other", ["", "&stream=fifo"])
+def test_another_job_wants_it_meanwhile(workflow, origin, during, other):
+    """It gets a file, and each of the two has its own verdict."""
+    query = with_digest(origin.add("/x.bin", DATA), DATA)
+    workflow.write(f"{fifo_rule('a', query, DURING[during])}{second(query + other)}")
+    code, said = workflow.run("a.out", "c.out")
+    assert code == 0, said
+    for name in "ac":
+        assert workflow.path(f"{name}.out").read_bytes() == DATA, said
+    assert ("streamed" in said) == (during == "has read a part")
+    assert "fetched" in said
+
+
+def test_another_job_wants_what_is_wrong(workflow, origin):
+    query = with_digest(origin.add("/x.bin", DATA), b"other")
+    command = "cat {input} > {output}; touch begun; sleep 1.5"
+    workflow.write(f"{fifo_rule('a', query, command)}{second(query + '&stream=fifo')}")
+    code, said = workflow.run("--keep-going", "a.out", "c.out")
+    assert code == 1, said
+    assert not workflow.path("a.out").exists(), said
+    assert not workflow.path("c.out").exists(), said
+    assert "failed to stream" in said
+
+
+def second(query: str) -> str:
+    """A rule whose job starts while another one is at work."""
+    return (
+        f"rule c:\n    input: access.sequential(storage.hydra({query!r})), 'pre'\n    output: 'c.out'\n"
+        "    shell: 'cat {input[0]} > {output}'\n"
+        "rule pre:\n    output: 'pre'\n    shell: 'until test -e begun; do sleep 0.1; done; touch {output}'\n"
+    )
+
+
 def test_without_metadata(workflow, origin):
     """Nobody would tell the provider that the job has ended: it gets a file."""
     workflow.write(fifo_rule("x", with_digest(origin.add("/x.bin", DATA), DATA), COMMANDS["small"]))

@@ -128,6 +128,19 @@ def test_jobs_that_never_open_what_was_not_retrieved(workflow, origin):
     assert workflow.path("measured.1").read_text() == "10000\n"
 
 
+def test_a_local_copy_that_was_damaged(workflow, origin):
+    data = os.urandom(10_000)
+    query = with_digest(origin.add("/x.bin", data), data)
+    workflow.write(rule_all("x") + rule("x", query))
+    code, said = workflow.run("--keep-storage-local-copies")
+    assert code == 0, said
+    (kept,) = workflow.path(".snakemake/storage").rglob("x.bin")
+    os.truncate(kept, 10)
+    code, said = workflow.run("--keep-storage-local-copies", "--forceall")
+    assert code == 0, said
+    assert workflow.path("x.out").read_bytes() == kept.read_bytes() == data
+
+
 def test_busy_for_a_while(workflow, origin):
     data = os.urandom(10_000)
     url = origin.add("/x.bin", data)
@@ -154,11 +167,16 @@ def test_nothing_to_ask(workflow, origin):
     assert len(origin.ledger) == 3
 
 
-def test_outputs_are_refused(workflow):
-    workflow.write("rule x:\n    output: storage.hydra('https://host/x')\n    shell: 'echo > {output}'\n")
-    code, said = workflow.run("x")
-    assert code == 1
-    assert "read-only" in said or "not support" in said or "cannot" in said, said
+@pytest.mark.parametrize("present", [False, True])
+def test_outputs_are_refused(workflow, origin, present):
+    url = origin.add("/x.bin", b"x") if present else f"{origin.url}/x.bin"
+    workflow.write(f"rule x:\n    output: storage.hydra({url!r})\n    shell: 'touch ran; echo > {{output}}'\n")
+    for options in ((), ("--dry-run",), ("--forceall",)):
+        code, said = workflow.run("x", *options)
+        assert code == 1
+        assert "rule x has an output in storage.hydra, which can only be read" in said
+        assert "Traceback" not in said
+    assert not workflow.path("ran").exists()
 
 
 def test_abort(workflow, origin):
