@@ -7,10 +7,11 @@ against its sink.  Everything here runs on one event loop; decisions are all mad
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -98,7 +99,7 @@ class Engine:
             raise ConfigurationError(f"not a valid User-Agent: {settings.user_agent!r}")
         self.settings = settings
         self.transport = Transport(settings)
-        self.lookup = Lookup(self.transport)
+        self.lookup = Lookup(self.ask)
         self.clock = Clock()
         self.policy = retry.Policy(
             delay=settings.retry_delay,
@@ -162,6 +163,15 @@ class Engine:
                 if all_of_them or job.waits:
                     job.tick()
 
+    @contextlib.asynccontextmanager
+    async def ask(self, route: Route, ask: Ask, method: str = "GET") -> AsyncIterator[Response]:
+        """Send a request that is none of a transfer's; it waits for its turn where requests per second are limited."""
+        now = self.clock.now()
+        if (pause := self.limiter(route.origin.url).reserve(now) - now) > 0:
+            await asyncio.sleep(pause)
+        async with self.transport.open(route, ask, method) as response:
+            yield response
+
     async def probe(self, order: Order) -> Resource:
         """Ask what is there, with a request for one byte, tried again as a transfer's would be.
 
@@ -207,7 +217,7 @@ class Engine:
         for attempt in itertools.count(1):
             try:
                 ask = Ask() if whole else Ask(0, 1)
-                async with self.transport.open(route, ask) as response:
+                async with self.ask(route, ask) as response:
                     head = response.head
                     if head.status == 206:
                         await response.read_into(memoryview(bytearray(2)))
@@ -241,7 +251,7 @@ class Engine:
         if not claims.ambiguous(head):
             return ()
         try:
-            async with self.transport.open(route, Ask(), "HEAD") as whole:
+            async with self.ask(route, Ask(), "HEAD") as whole:
                 same = headers.same_version(headers.validator(head), headers.validator(whole.head))
                 return claims.announced(whole.head, bodiless=True) if whole.head.status == 200 and same else ()
         except TransportFailure:

@@ -154,6 +154,13 @@ class Limiter:
             self._next_at = now + self._gap
         return True
 
+    def reserve(self, now: float) -> float:
+        """When a request may be sent that is none of a transfer's and takes no place, in monotonic seconds."""
+        at = max(now, self._next_at)
+        if self._gap:
+            self._next_at = at + self._gap
+        return at
+
     def release(self, who: Hashable = None) -> None:
         """Give a place back."""
         self.active -= 1

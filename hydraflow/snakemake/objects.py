@@ -291,7 +291,8 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
         with self._explained("cannot find out about"):
             if self.provider.settings.offline:
                 return self._kept()
-            if self._is_promised and self._target.size is not None:
+            known = self._target.size is not None or self.provider.probes.failed(self._target.url)
+            if self._is_promised and known:
                 return self._declared()  # there is nothing to ask
             try:
                 found = await self._answer().join()
@@ -379,7 +380,7 @@ class StorageObject(StorageObjectRead):  # type: ignore[misc]  # the interface p
             return _PINNED
         from hydraflow.adapters.store import timestamp
 
-        return max(timestamp(resource.validator.last_modified) or _PINNED, _PINNED)
+        return min(max(timestamp(resource.validator.last_modified) or _PINNED, _PINNED), self.provider.begun)
 
     def _size(self, resource: Resource) -> int:
         declared = self._target.size

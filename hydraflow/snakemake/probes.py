@@ -31,6 +31,7 @@ class Probes:
         self._ask = ask
         self._expected: collections.deque[str] = collections.deque()
         self._answers: dict[str, asyncio.Task[Resource | None]] = {}
+        self._failed: set[str] = set()
 
     def expect(self, url: str) -> None:
         """Snakemake will want to know of this URL soon."""
@@ -48,13 +49,16 @@ class Probes:
         # Shielded: who stops waiting must not take the answer away from the others.
         return await asyncio.shield(self._answers[url])
 
-    def size(self, url: str) -> int | None:
-        """In bytes, as far as an answer is there already."""
+    def known(self, url: str) -> Resource | None:
+        """What is there, as far as an answer is there already."""
         task = self._answers.get(url)
         if task is None or not task.done() or task.cancelled() or task.exception() is not None:
             return None
-        found = task.result()
-        return None if found is None else found.size
+        return task.result()
+
+    def failed(self, url: str) -> bool:
+        """It was asked, and nobody knows; who can do without an answer need not wait for it again."""
+        return url in self._failed
 
     def _begin(self, url: str) -> None:
         if url not in self._answers:
@@ -71,3 +75,4 @@ class Probes:
     def _forget_failure(self, url: str, task: asyncio.Task[Resource | None]) -> None:
         if task.cancelled() or task.exception() is not None:
             del self._answers[url]
+            self._failed.add(url)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import time
 from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
@@ -63,6 +64,8 @@ class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interfa
         self._fetches: dict[Path, asyncio.Task[FetchResult]] = {}
         self._wanted: dict[str, int] = {}
         self._ahead: dict[Path, int] = {}
+        #: No file may seem to be younger than what is made of it; a server's clock may be ahead, or its date wrong.
+        self.begun = time.time()
         self._headers = headers(self.settings.headers or "")
         self._budget = size_in_bytes(self.settings.prefetch or "0")
         self.feeds: dict[Path, Feed] = {}
@@ -111,7 +114,7 @@ class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interfa
         return urls.redact(query)
 
     def rate_limiter_key(self, query: str, operation: Operation) -> str:
-        """Limits are per server."""
+        """Not used: see `use_rate_limiter`."""
         del operation
         return urls.origin(query)
 
@@ -120,8 +123,8 @@ class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interfa
         return 100.0
 
     def use_rate_limiter(self) -> bool:
-        """Only if the user sets a rate; the engine finds by itself what a server bears."""
-        return self.settings.max_requests_per_second is not None
+        """Never: the engine keeps the user's rate, of all requests and not of files, and finds what a server bears."""
+        return False
 
     # ── what the objects need ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -145,7 +148,7 @@ class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interfa
         """
         from hydraflow.settings import load
 
-        return load(threads=self.settings.threads)
+        return load(threads=self.settings.threads, request_rate=self.settings.max_requests_per_second)
 
     @asynccontextmanager
     async def admission(self, operation: Operation, url: str) -> AsyncIterator[None]:
@@ -153,7 +156,7 @@ class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interfa
         key = operation, urls.origin(url)
         if key not in self._places:
             self._places[key] = asyncio.Semaphore(self.engine_settings.crowd)
-        async with self._places[key], self.rate_limiter(url, operation):
+        async with self._places[key]:
             yield
 
     def headers(self, url: str) -> dict[str, str]:
@@ -211,12 +214,19 @@ class StorageProvider(StorageProviderBase):  # type: ignore[misc]  # the interfa
         path, url = self.state(query), urls.parse(query).url
 
         async def work() -> FetchResult:
-            size = self.probes.size(url)
+            known = self.probes.known(url)
+            tagged = self.keeps and urls.parse(query).digest is None
+            if tagged and not await asyncio.to_thread(retrieval.is_current, path, known):
+                await asyncio.to_thread(path.unlink, missing_ok=True)
             async with self.admission(Operation.RETRIEVE, url):
                 try:
-                    return await retrieval.fetch(query, path, self.headers(url), self.engine_settings, size)
+                    size = None if known is None else known.size
+                    result = await retrieval.fetch(query, path, self.headers(url), self.engine_settings, size)
                 except HydraError as error:
                     raise self.pins.explain(query, error) from error
+            if tagged:
+                await asyncio.to_thread(retrieval.note_tag, path, result.etag)
+            return result
 
         if path not in self._fetches:
             self._fetches[path] = asyncio.get_running_loop().create_task(work())

@@ -101,15 +101,19 @@ def fingerprint(query: str) -> str:
 def local_suffix(query: str) -> str:
     """Where a file goes below the local prefix: `host/path` or `host+port/path`, as long as that says everything.
 
-    Otherwise (there is a digest, a query string, an odd character) the file stands in a directory of its own,
-    `host/path/~HASH/name`, so that no two files share a place: not the variants of a `?query`, and not the file with
-    the old digest and the one with the new.  The name never leaves the prefix, and needs no quoting in a shell.
+    Otherwise (there is a digest, a query string, an odd character, or no dot in the name) the file stands in a
+    directory of its own, `host/path/~HASH/name`, so that no two files share a place: not the variants of a `?query`,
+    and not the file with the old digest and the one with the new.  The name never leaves the prefix, and needs no
+    quoting in a shell.
     """
     masked, wildcards = _mask(query.strip())
     parts = urlsplit(_identity(masked))
     *directories, name = segments = parts.path.removeprefix("/").split("/")
-    place = [_host(parts), *map(_clean, directories), _clean(name or "download")]
-    if place[1:] != segments or parts.query or parts.fragment:
+    host = _host(parts)
+    place = [_clean(host), *map(_clean, directories), _clean(name or "download")]
+    # What has no dot may be the directory of another URL: /entry and /entry/features.
+    vague = "." not in name and not any(chr(mask) in name for mask in wildcards)
+    if place != [host, *segments] or vague or parts.query or parts.fragment:
         place.insert(-1, f"~{fingerprint(masked)[:_SALT]}")
     return "/".join(place).translate(wildcards)
 
@@ -129,7 +133,7 @@ def _host(parts: SplitResult) -> str:
     host = parts.netloc.rpartition("@")[2]
     if parts.scheme == "http" and not re.search(r":[^]]*\Z", host):
         host += ":80"
-    return _clean(host.replace(":", "+"))
+    return host.replace(":", "+")
 
 
 def _clean(segment: str) -> str:

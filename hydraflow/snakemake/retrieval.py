@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from hydraflow.models import FetchResult
+    from hydraflow.models import FetchResult, Resource
     from hydraflow.settings import Settings
 
-__all__ = ["fetch", "leave_unreadable", "move", "publish", "recall", "share"]
+__all__ = ["fetch", "is_current", "leave_unreadable", "move", "note_tag", "publish", "recall", "share"]
 
 _SMALL = 8 << 20  # bytes; many such files come side by side, and each has a latency to wait for
 
@@ -58,6 +58,29 @@ async def fetch(
         except DestinationExistsError:
             # Kept, or left by a run that was killed between fetch and move, and it is another one now.
             overwrite = True
+
+
+def is_current(path: Path, known: Resource | None) -> bool:
+    """What is kept at `path` may still be the file, of which no digest is known; what has no date must have its tag."""
+    if known is None or known.validator.last_modified is not None or not path.exists():
+        return True
+    try:
+        return known.validator.etag is not None and _tag(path).read_text() == known.validator.etag
+    except (OSError, ValueError):
+        return False
+
+
+def note_tag(path: Path, tag: str | None) -> None:
+    """Keep the tag of the file beside it; without one, or without room for it, it is fetched again next time."""
+    with suppress(OSError):
+        if tag is None:
+            _tag(path).unlink(missing_ok=True)
+        else:
+            _tag(path).write_text(tag)
+
+
+def _tag(path: Path) -> Path:
+    return path.with_name(f".{path.name}.etag")
 
 
 async def recall(query: str, path: Path) -> FetchResult:

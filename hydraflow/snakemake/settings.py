@@ -120,13 +120,14 @@ class StorageProviderSettings(StorageProviderSettingsBase):  # type: ignore[misc
         # Where Snakemake was started, and not where it is told to work, nor where its jobs do.
         self.lock = str(Path(self.lock).expanduser().absolute()) if self.lock else None
         self.on_error = self.on_error or ON_ERROR[0]
-        self.offline = self.offline or _switched(f"{_VARIABLE}OFFLINE")
+        variable = f"{_VARIABLE}OFFLINE"
+        self.offline = _switched("offline", self.offline) or _switched(variable, os.environ.get(variable, ""))
 
 
-def _switched(variable: str) -> bool:
-    text = os.environ.get(variable, "").strip().lower()
+def _switched(name: str, value: object) -> bool:
+    text = str(value).strip().lower()
     if text not in _SWITCHES:
-        raise WorkflowError(f"{variable} is one of {', '.join(filter(None, _SWITCHES))}, not {text!r}")
+        raise WorkflowError(f"{name} is one of {', '.join(filter(None, _SWITCHES))}, not {text!r}")
     return _SWITCHES[text]
 
 
@@ -192,7 +193,7 @@ def check(settings: StorageProviderSettings) -> None:
         value = getattr(settings, name, None)
         if value is not None and not (isinstance(value, int | float) and value >= least):
             raise WorkflowError(f"{name} of the hydra storage provider is a number above 0, not {value!r}")
-    _check_tags(settings)
+    _check_texts(settings)
     headers(settings.headers or "")
     size(settings.prefetch or "0")
     try:
@@ -201,7 +202,11 @@ def check(settings: StorageProviderSettings) -> None:
         raise WorkflowError(f"state_dir of the hydra storage provider: {error}") from error
 
 
-def _check_tags(settings: StorageProviderSettings) -> None:
+def _check_texts(settings: StorageProviderSettings) -> None:
+    for name in ("headers", "prefetch", "state_dir"):
+        value = getattr(settings, name)
+        if not isinstance(value, str | None):
+            raise WorkflowError(f"{name} of the hydra storage provider is a text, not a {type(value).__name__}")
     for name in _BY_VARIABLE:
         value = getattr(settings, name)
         if isinstance(value, str) and "::" in value:

@@ -10,10 +10,12 @@ import collections
 import time
 import weakref
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from hydraflow.adapters.transport import Route, Transport, TransportFailure
+from hydraflow.adapters.transport import Response, Route, TransportFailure
 from hydraflow.core import claims, headers, integrity, sidecars, urls
 from hydraflow.core.responses import Ask
 from hydraflow.errors import HydraError
@@ -54,6 +56,13 @@ class Subject:
         return unquote(urlsplit(self.url).path.rpartition("/")[2])
 
 
+class Send(Protocol):
+    """Sends a request, and ends it when the context is left."""
+
+    def __call__(self, route: Route, ask: Ask, method: str = "GET") -> AbstractAsyncContextManager[Response]:
+        """Its answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept:
     data: bytes
@@ -62,10 +71,14 @@ class _Kept:
 
 
 class Lookup:
-    """What an engine's transfers look up. Used from the engine's event loop only."""
+    """What an engine's transfers look up. Used from the engine's event loop only.
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+    Args:
+        send: sends a request; see `Transport.open`.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
         self._kept: collections.OrderedDict[tuple[str, ...], _Kept] = collections.OrderedDict()
         #: Who waits for the same answer; each lives as long as somebody does.
         self._turns: weakref.WeakValueDictionary[tuple[str, ...], asyncio.Lock] = weakref.WeakValueDictionary()
@@ -131,7 +144,7 @@ class Lookup:
 
     async def _fetch(self, url: str, fields: Mapping[str, str]) -> _Kept | None:
         """The whole answer; empty if there is no such file, None if it may be there another time."""
-        async with self._transport.open(Route(url, fields), Ask()) as response:
+        async with self._send(Route(url, fields), Ask()) as response:
             head, since = response.head, time.monotonic()
             if head.status in (403, 404, 410):
                 return _Kept(b"", head.url, since)
@@ -166,7 +179,7 @@ class Lookup:
     async def _head(self, url: str, known: Head) -> Head | None:
         """The answer to HEAD, if it is of the version that is known."""
         try:
-            async with self._transport.open(Route(url, _CHECKSUM_MODE), Ask(), "HEAD") as response:
+            async with self._send(Route(url, _CHECKSUM_MODE), Ask(), "HEAD") as response:
                 head = response.head
         except (TransportFailure, HydraError):
             return None

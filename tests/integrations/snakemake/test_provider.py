@@ -168,8 +168,8 @@ def test_prefix_is_taken_off(provide):
 
 
 def test_retrieved_and_not_retrieved_are_apart(provide):
-    provider, query = provide(), "https://host/x"
-    assert provider.object(query).local_path() == provider.local_prefix / "host/x"
+    provider, query = provide(), "https://host/x.fa"
+    assert provider.object(query).local_path() == provider.local_prefix / "host/x.fa"
     assert provider.object(query, retrieve=False).local_path() != provider.object(query).local_path()
 
 
@@ -323,6 +323,16 @@ def test_as_many_at_a_time_as_there_are_threads(provide, origin):
     assert origin.peak_requests == 2
 
 
+def test_rate_of_requests(provide, origin):
+    """It is requests that are counted, not files: also those for the ranges of one."""
+    data = os.urandom(30 << 20)
+    obj = provide(max_requests_per_second=10).object(with_digest(origin.add("/x.bin", data), data))
+    begun = time.monotonic()
+    retrieve(obj)
+    assert time.monotonic() - begun > (len(origin.ledger) - 2) / 10
+    assert len(origin.ledger) > 2
+
+
 def test_rate(provide, origin):
     provider = provide(max_requests_per_second=5)
     objects = [provider.object(origin.add(f"/{number}", DATA)) for number in range(8)]
@@ -413,6 +423,38 @@ def test_left_between_fetch_and_move_but_another_now(provide, origin, declared):
     state.write_bytes(b"old")
     retrieve(obj)
     assert obj.local_path().read_bytes() == DATA
+
+
+def test_what_is_kept_without_a_date_has_to_have_its_tag(provide, origin, tmp_path):
+    for tag, data, fetched in (('"1"', b"aaaa", 1), ('"1"', b"aaaa", 0), ('"2"', b"bbbb", 1)):
+        url = origin.add("/x.bin", data, etag=tag, last_modified=None)
+        before = len(origin.ledger)
+        obj = provide(state_dir=str(tmp_path / "state")).object(url)
+        retrieve(obj)
+        assert obj.local_path().read_bytes() == data
+        # Each asks what is there, by a byte.
+        assert sum(record.body_bytes_sent >= len(data) for record in origin.ledger[before:]) == fetched
+
+
+def test_a_file_of_the_future_is_as_old_as_the_run(provide, origin):
+    """A server's clock that is ahead must not make the file younger than what is made of it."""
+    obj = provide().object(origin.add("/x.bin", DATA, last_modified="Fri, 01 Jan 2100 00:00:00 GMT"))
+    retrieve(obj)
+    assert obj.mtime() <= time.time()
+    assert obj.local_path().stat().st_mtime == pytest.approx(obj.mtime(), abs=1e-3)
+
+
+def test_a_dead_server_is_waited_for_once(provide, monkeypatch):
+    """What is promised by a digest needs no answer, and many such files must not wait one after the other."""
+    monkeypatch.setenv("HYDRAFLOW_FIRST_WAIT", "0.5")
+    objects = [provide().object(with_digest(f"http://127.0.0.1:9/{n}.bin", DATA)) for n in range(1)]
+    provider = objects[0].provider
+    objects += [provider.object(with_digest(f"http://127.0.0.1:9/{n}.bin", DATA)) for n in range(1, 20)]
+    begun = time.monotonic()
+    for _ in range(3):
+        for obj in objects:
+            assert asyncio.run(obj.managed_exists())
+    assert time.monotonic() - begun < 5
 
 
 def test_waits_for_another_process(provide, origin):
