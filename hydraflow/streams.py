@@ -219,7 +219,7 @@ class ByteStream(io.RawIOBase):
         super().__init__()
         self._stopped = stopped
         self._flow = Inflow(settings, orders, keeping=keeping, decompress=decompress)
-        self._ended = False
+        self._ended = self._given = self._verified = False
         self.name = orders[0].name
 
     @property
@@ -231,6 +231,11 @@ class ByteStream(io.RawIOBase):
     def results(self) -> list[FetchResult]:
         """What happened to each URL that has been read to its end."""
         return list(self._flow.results)
+
+    @property
+    def left(self) -> bool:
+        """Bytes have been read, and not all has been verified: closed now, it was left in the middle."""
+        return self._given and not (self._verified or self._flow.verified)
 
     def readable(self) -> bool:
         """Always."""
@@ -277,6 +282,7 @@ class ByteStream(io.RawIOBase):
                 raise asyncio.CancelledError
             view = self._flow.take(most)
             if view:
+                self._given = True
                 return view
             self._ended = view is None
         return None
@@ -285,6 +291,7 @@ class ByteStream(io.RawIOBase):
         """End the transfer, if it has not ended; no thread, socket or file of it stays."""
         try:
             if not self.closed:
+                self._verified = self._flow.verified
                 self._flow.close()
         finally:
             super().close()
@@ -314,6 +321,11 @@ class AsyncByteStream:
     def results(self) -> list[FetchResult]:
         """What happened to each URL that has been read to its end."""
         return self._stream.results
+
+    @property
+    def left(self) -> bool:
+        """Bytes have been read, and not all has been verified."""
+        return self._stream.left
 
     async def read(self, most: int = _PIECE) -> bytes:
         """The next bytes, at least one and at most `most`; empty at the verified end.

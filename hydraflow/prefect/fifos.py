@@ -105,12 +105,17 @@ class Fifo:
         if failed or (self._allow_partial and (late or isinstance(self._error, (ReaderGoneError, NoReaderError)))):
             return
         if late and isinstance(self._error, asyncio.CancelledError):
-            raise ReaderGoneError(
-                "the stream was left before everything was read, so not all was verified",
-                hint="Pass allow_partial=True if that is meant.",
-            )
+            raise left_early()
         if self._error is not None:
             raise self._error
+
+
+def left_early() -> ReaderGoneError:
+    """The error of a consumer that has read a part, ended well, and could not know that it was right."""
+    return ReaderGoneError(
+        "the stream was left before everything was read, so not all was verified",
+        hint="Pass allow_partial=True if that is meant.",
+    )
 
 
 def _forbid(directory: Path) -> None:

@@ -16,7 +16,7 @@ from hydraflow.errors import ConfigurationError, SinkError
 from hydraflow.models import FetchResult
 from hydraflow.prefect import pinning
 from hydraflow.prefect.budgets import aheld, held
-from hydraflow.prefect.fifos import Fifo
+from hydraflow.prefect.fifos import Fifo, left_early
 from hydraflow.prefect.profiles import HydraProfile, aloaded, loaded, reveal, settle
 from hydraflow.prefect.records import PipeResult, Streamed
 from hydraflow.prefect.runs import stopped
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from hydraflow.models import Progress
     from hydraflow.settings import Settings
-    from hydraflow.streams import ByteStream
+    from hydraflow.streams import AsyncByteStream, ByteStream
 
 __all__ = ["AsyncHydraStream", "CommandFailedError", "HydraStream", "hydra_stream"]
 
@@ -73,6 +73,7 @@ class HydraStream:
         self._halted = stopped()
         self._open = self._used = False
         self._fifo: Fifo | None = None
+        self._opened: ByteStream | AsyncByteStream | None = None
 
     # ── its beginning and its end ────────────────────────────────────────────────────────────────────────────────────
 
@@ -81,7 +82,7 @@ class HydraStream:
         with contextlib.ExitStack() as stack:
             self._url = stack.enter_context(pinning.pinned(self._url, self._lock))
             self._order["settings"] = stack.enter_context(held([self._url], policies, self._halted))
-            stack.push(self._end_fifo)
+            stack.push(self._end)
             self._stack, self._open = stack.pop_all(), True
         return self
 
@@ -96,7 +97,7 @@ class HydraStream:
         async with contextlib.AsyncExitStack() as stack:
             self._url = stack.enter_context(pinning.pinned(self._url, self._lock))
             self._order["settings"] = await stack.enter_async_context(aheld([self._url], policies))
-            stack.push_async_exit(self._aend_fifo)
+            stack.push_async_exit(self._aend)
             self._astack, self._open = stack.pop_all(), True
         return AsyncHydraStream(self)
 
@@ -110,13 +111,15 @@ class HydraStream:
         self._order["headers"], policies = settle(profile, self._headers, self._given)
         return policies
 
-    def _end_fifo(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+    def _end(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if self._fifo is not None:
             self._fifo.end(failed=error is not None)
+        left = self._opened is not None and self._opened.left
+        if left and error is None and not self._allow_partial:
+            raise left_early()
 
-    async def _aend_fifo(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if self._fifo is not None:
-            await asyncio.to_thread(self._end_fifo, kind, error, trace)
+    async def _aend(self, kind: object, error: BaseException | None, trace: object) -> None:
+        await asyncio.to_thread(self._end, kind, error, trace)
 
     def _begin(self) -> dict[str, Any]:
         """The order for the one consumer."""
@@ -135,7 +138,14 @@ class HydraStream:
 
     def open(self) -> contextlib.AbstractContextManager[ByteStream]:
         """As a binary file: `with s.open() as file: for line in gzip.open(file): …`."""
-        return api.stream(self._url, **self._begin(), stopped=self._halted)
+        return self._opening(api.stream(self._url, **self._begin(), stopped=self._halted))
+
+    @contextlib.contextmanager
+    def _opening(self, opening: contextlib.AbstractContextManager[ByteStream]) -> Iterator[ByteStream]:
+        with opening as opened:
+            self._opened = opened
+            yield opened
+            self._note(opened.result)
 
     def __iter__(self) -> Iterator[bytes]:
         # It ends with the context, also for a consumer that leaves its loop early.
@@ -145,7 +155,7 @@ class HydraStream:
 
     async def achunks(self) -> AsyncIterator[bytes]:
         """The same for `async for`."""
-        opened = await self._astack.enter_async_context(api.astream(self._url, **self._begin()))
+        opened = self._opened = await self._astack.enter_async_context(api.astream(self._url, **self._begin()))
         async for chunk in opened:
             yield chunk
         self._note(opened.result)
@@ -279,7 +289,8 @@ def hydra_stream(
     disk, and nothing is transferred until there is a consumer.  There can be one of
 
     - `s.run("zcat | grep -c '^>'")`: a command, which is killed before it could take a broken stream for a whole one;
-    - `for chunk in s`, or `s.open()` for what reads files: an error is raised where the stream breaks;
+    - `for chunk in s`, or `s.open()` for what reads files: an error is raised where the stream breaks, and by the
+      context if it was left in the middle;
     - `os.fspath(s)`: a named pipe for a consumer of one's own.  Processes that this one has started are killed if they
       read from it when the stream breaks; anybody else sees all but the last 64 KiB, and the context raises.
 

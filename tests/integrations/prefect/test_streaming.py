@@ -240,10 +240,24 @@ class TestConsumers:
                 kept.append(aiter(stream))
                 await anext(kept[0])
 
-        asyncio.run(aread()) if way == "async" else read()
+        with pytest.raises(ReaderGoneError, match="not all was verified"):
+            asyncio.run(aread()) if way == "async" else read()
         served = origin.bytes_served()
         time.sleep(0.5)
         assert origin.bytes_served() - served < 50_000
+
+    @pytest.mark.parametrize("read", [0, 10])
+    def test_a_file_that_is_left_early(self, url: str, read: int) -> None:
+        with hydra_stream(url, allow_partial=bool(read)) as stream, stream.open() as file:
+            assert len(file.read(read)) == read
+        assert stream.result is None
+
+    def test_a_file_that_is_not_read_behind_its_last_bytes(self, url: str) -> None:
+        """What reads an archive up to its end marker was given the last bytes after they were verified."""
+        with hydra_stream(url) as stream, stream.open() as file:
+            left = len(DATA)
+            while left:
+                left -= len(file.read(min(left, 10_000)))
 
     def test_an_error_in_the_body_is_the_error(self, url: str) -> None:
         with pytest.raises(ZeroDivisionError), hydra_stream(url) as stream:
@@ -365,8 +379,8 @@ class TestRuns:
     def test_a_task_of_ones_own(self, url: str) -> None:
         @task
         def first_line() -> bytes:
-            with hydra_stream(url) as stream, stream.open() as raw, gzip.open(io.BufferedReader(raw)) as lines:
-                return next(iter(lines))
+            with hydra_stream(url, allow_partial=True) as stream, stream.open() as raw:
+                return next(iter(gzip.open(io.BufferedReader(raw))))
 
         @flow
         def outer() -> bytes:
