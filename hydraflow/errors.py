@@ -92,6 +92,9 @@ class HydraError(Exception):
         super().__init__(message)
         self.url = url
         self.hint = self.default_hint if hint is None else hint
+        # What a traceback shows below the message: which file, and what to do.
+        for note in filter(None, (self.url, self.hint)):
+            self.add_note(note)
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else type(self).__name__

@@ -23,7 +23,7 @@ def encode(value: Any) -> Any:
         return {_GROUP: list(value.exceptions), "message": value.message}
     if not isinstance(value, HydraError):
         return prefect_json_object_encoder(value)
-    facts = {name: fact for name, fact in vars(value).items() if isinstance(fact, _PLAIN)}
+    facts = {name: fact for name, fact in vars(value).items() if isinstance(fact, _PLAIN) or name == "__notes__"}
     return {_MARK: type(value).__name__, "message": str(value), "facts": facts}
 
 
