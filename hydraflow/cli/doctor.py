@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.metadata
 import locale
 import os
@@ -117,6 +118,12 @@ def _settings() -> Iterator[Finding]:
     changed = [name for name in default.__dataclass_fields__ if getattr(settings, name) != getattr(default, name)]
     told = ", ".join(f"{name} = {getattr(settings, name)}" for name in changed)
     yield Finding("settings", told or "all as they are by default")
+    known = {f"HYDRAFLOW_{name.upper()}" for name in (*default.__dataclass_fields__, "env_file")}
+    for variable in sorted(name for name in os.environ if name.startswith("HYDRAFLOW_") and name not in known):
+        close = difflib.get_close_matches(variable, known, 1)
+        yield Finding(
+            "variable", f"{variable} is not known", _NOTE, f"perhaps {close[0]} is meant" if close else "unset it"
+        )
     for name in ("ca_file", "client_cert"):
         path: Path | None = getattr(settings, name)
         if path is not None and not os.access(path, os.R_OK):

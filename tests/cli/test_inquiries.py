@@ -187,6 +187,13 @@ def test_doctor_finds_what_is_wrong(hydraflow, environment, arguments, line):
     ]
 
 
+def test_doctor_knows_what_may_be_meant(hydraflow):
+    ran = hydraflow("doctor", environment={"HYDRAFLOW_VERIFI": "require"})
+    assert ran.code == 0
+    (line,) = [each for each in ran.stdout.decode().splitlines() if each.startswith("? variable")]
+    assert line.split(maxsplit=2)[2] == "HYDRAFLOW_VERIFI is not known  (perhaps HYDRAFLOW_VERIFY is meant)"
+
+
 # ── completion ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
