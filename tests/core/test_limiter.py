@@ -83,6 +83,17 @@ def test_one_request_at_a_time_after_many_failures():
     assert not limiter.grant(3.0)
 
 
+def test_other_requests_wait_for_their_turn_and_take_no_place():
+    limiter = Limiter(16, gap=0.3)
+    assert [limiter.reserve(10.0) for _ in range(3)] == pytest.approx([10.0, 10.3, 10.6])
+    assert not limiter.grant(10.7)
+    assert limiter.grant(11.0)
+    assert limiter.reserve(20.0) == 20.0
+    assert limiter.active == 1
+    limiter = Limiter(16)
+    assert [limiter.reserve(5.0) for _ in range(3)] == [5.0] * 3
+
+
 def test_a_place_given_back_can_be_taken_again():
     limiter = taken(answered(1), 1)
     assert not limiter.grant(0.0)

@@ -197,3 +197,9 @@ def test_a_long_list_is_read_at_once():
     begun = time.process_time()
     assert len(parse(f"url\tmd5\tsize\tname\n{rows}".encode()).entries) == 10_000
     assert time.process_time() - begun < 2
+
+
+def test_mirrors_of_the_caller_are_asked_first():
+    assert Entry(A, mirrors=(B,)).with_mirrors([f"{A}?2#size=5"]).mirrors == (f"{A}?2", B)
+    with pytest.raises(ConfigurationError):
+        Entry(A).with_mirrors(["ftp://h/x"])
