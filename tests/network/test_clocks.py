@@ -42,8 +42,8 @@ def uses_of_the_wall_clock() -> list[str]:
 def test_who_looks_at_the_wall():
     """The age of another machine's file can be told by nothing else; the engine looks for the sake of Retry-After.
 
-    Snakemake compares times of files, which must not be of the future.  A report's date, the age of what lies half-done,
-    and the times of a log are for people.
+    Snakemake compares times of files, which must not be of the future.  A report's date, the age of what lies
+    half-done, and the times of a log are for people.
     """
     for_people = ["hydraflow/cli/tasks.py", "hydraflow/inspecting.py", "hydraflow/progress.py"]
     decisive = ["hydraflow/adapters/ownership.py", *["hydraflow/engine.py"] * 2, "hydraflow/snakemake/provider.py"]
