@@ -7,10 +7,19 @@ say which.  Where a name is missing, as it may be in another release, the answer
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import sys
 from typing import Any
 
-__all__ = ["ends_unheard", "is_scheduling", "may_feed", "runs_one_job", "takes_for_done", "writing_rule"]
+__all__ = [
+    "ends_unheard",
+    "is_scheduling",
+    "may_feed",
+    "removes_stored_outputs",
+    "runs_one_job",
+    "takes_for_done",
+    "writing_rule",
+]
 
 
 def may_feed() -> bool:
@@ -23,8 +32,15 @@ def may_feed() -> bool:
         return False
     if workflow.remote_exec:
         # Where local copies are shared nothing is cleaned up after the job, and nobody would hear of its end.
-        return all(usage.name != "STORAGE_LOCAL_COPIES" for usage in workflow.storage_settings.shared_fs_usage)
+        told = all(usage.name != "STORAGE_LOCAL_COPIES" for usage in workflow.storage_settings.shared_fs_usage)
+        return told and removes_stored_outputs()
     return bool(workflow.local_exec and workflow.execution_settings.keep_metadata)
+
+
+def removes_stored_outputs() -> bool:
+    """What a failed job has stored is removed: of outputs in a storage Snakemake does that since 9.24."""
+    version = importlib.metadata.version("snakemake").split(".")
+    return tuple(int(part) for part in version[:2] if part.isdecimal()) >= (9, 24)
 
 
 def ends_unheard(file: object) -> bool:
