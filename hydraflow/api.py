@@ -116,7 +116,7 @@ def _filing(
     order: Order, path: Path, *, named: bool, resume: bool, overwrite: bool
 ) -> Callable[[Engine], Coroutine[Any, Any, FetchResult]]:
     async def work(engine: Engine) -> FetchResult:
-        there = path if named else path.with_name(await engine.name(order))
+        there = path if named else path.with_name(ordering.spelt(await engine.name(order)))
         return await delivery.to_file(engine, order, there, resume=resume, overwrite=overwrite)
 
     return work
@@ -489,7 +489,7 @@ def _many(
     async def named(engine: Engine, order: Order) -> Order:
         """The order with the name that the file gets, which is also what everybody is told about it by."""
         if names.is_vague(order.name) and order.name not in given:
-            order = dataclasses.replace(order, name=await engine.name(order))
+            order = dataclasses.replace(order, name=ordering.spelt(await engine.name(order)))
         if order.name in taken:
             raise ConfigurationError(f"another URL is written to {order.name} already", hint=ordering.APART)
         taken.add(order.name)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 import re
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Protocol, TypeVar, get_type_hints
 
 from pydantic import BeforeValidator, ByteSize, ValidationError, create_model
@@ -15,6 +17,7 @@ from hydraflow.errors import ConfigurationError
 
 __all__ = ["read", "seconds"]
 
+_HINT = "See docs/configuration.md."
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _TIME = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
 _SIZE = re.compile(r"-?[\d.]+\s*[A-Za-z]*")
@@ -68,6 +71,27 @@ _BY_UNIT = {
 }
 
 
+def _check_file(path: str, prefix: str, known: set[str]) -> None:
+    """Nothing in it may go unnoticed; what is not ours in it is nobody's business here, its values least of all."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigurationError(f"{prefix}ENV_FILE: cannot read {path}: {reason}") from None
+    for number, line in enumerate(lines, 1):
+        words = line.strip().removeprefix("export ")
+        name, equals, _ = words.partition("=")
+        name = name.strip().upper()
+        if not words or words.startswith("#") or not (name.startswith(prefix) or not equals):
+            continue
+        if not equals:
+            raise ConfigurationError(f"{path}: line {number} is not NAME=value")
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"Perhaps {close[0]} is meant." if close else _HINT
+            raise ConfigurationError(f"{path}: line {number}: there is no setting {name}", hint=hint)
+
+
 def read(settings: type[T], prefix: str, given: dict[str, Any]) -> T:
     """Settings from arguments, from variables that begin with `prefix`, and from the file that one of them names.
 
@@ -83,10 +107,12 @@ def read(settings: type[T], prefix: str, given: dict[str, Any]) -> T:
     fields = dataclasses.fields(settings)
     types: dict[str, Any] = {field.name: _BY_UNIT.get(field.metadata["unit"], hints[field.name]) for field in fields}
 
+    file = os.environ.get(f"{prefix}ENV_FILE") or None
+    if file is not None:
+        _check_file(file, prefix, {f"{prefix}{name}".upper() for name in types})
+
     class Words(BaseSettings):
-        model_config = SettingsConfigDict(
-            env_prefix=prefix, env_file=os.environ.get(f"{prefix}ENV_FILE"), extra="forbid"
-        )
+        model_config = SettingsConfigDict(env_prefix=prefix, env_file=file, env_file_encoding="utf-8", extra="ignore")
 
     definitions: dict[str, Any] = {name: (kind | None, None) for name, kind in types.items()}
     # What nobody has written is left to the dataclass: None stands for it, and is not asked for by name.
@@ -98,7 +124,7 @@ def read(settings: type[T], prefix: str, given: dict[str, Any]) -> T:
         name = ".".join(str(part) for part in first["loc"]) or "settings"
         raise ConfigurationError(
             f"{_named(name, given, prefix)}: {first['msg']}, not {first.get('input')!r}",
-            hint="See docs/configuration.md.",
+            hint=_HINT,
         ) from None
     values = {name: getattr(words, name) for name in words.model_fields_set}
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,8 +141,12 @@ class Leftover:
         }  # fmt: skip
 
 
-def leftovers(place: Path) -> Iterator[Leftover]:
+def leftovers(place: Path, passed_over: Callable[[StorageError], None] = lambda _: None) -> Iterator[Leftover]:
     """What lies half-done below a directory, or for one file; symbolic links are not followed.
+
+    Args:
+        place: the directory, or the file.
+        passed_over: told of directories below it that cannot be read.
 
     Raises:
         StorageError: the directory cannot be read.
@@ -157,8 +161,10 @@ def leftovers(place: Path) -> Iterator[Leftover]:
         return
 
     def fail(error: OSError) -> None:
+        told = StorageError.wrap(error, f"cannot read {error.filename}")
         if error.filename == os.fspath(place):
-            raise StorageError.wrap(error, f"cannot read {place}") from error
+            raise told from error
+        passed_over(told)
 
     for directory, inner, _ in os.walk(place, onerror=fail):
         for name in sorted(inner):

@@ -30,6 +30,7 @@ __all__ = [
     "listed",
     "order",
     "orders",
+    "spelt",
 ]
 
 OnProgress = Callable[[Progress], None]
@@ -205,6 +206,20 @@ def keep(
     if len(set(paths)) < len(paths):
         raise ConfigurationError(f"{spool} is one file, and there are several URLs", hint="Name a directory.")
     return Keeping(paths, resume, overwrite)
+
+
+def spelt(name: str) -> str:
+    """The name, if files can have it here.
+
+    Raises:
+        ConfigurationError: the locale, one without UTF-8, has no spelling for it.
+    """
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        what = f"the file name {name!a} cannot be spelt in this locale"
+        raise ConfigurationError(what, hint="Set LC_ALL=C.UTF-8.") from None
+    return name
 
 
 def check_names(wanted: Sequence[Order], given: Collection[str] = ()) -> None:

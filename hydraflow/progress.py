@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import sys
 import time
 from collections import Counter
@@ -423,7 +424,11 @@ def show_cursor() -> None:
     """Give the terminal its cursor back: the display hides it, and a process may end before the display does."""
     if sys.stderr is not None and is_display():
         with contextlib.suppress(OSError):
-            os.write(sys.stderr.fileno(), _SHOW_CURSOR)
+            poll = select.poll()
+            poll.register(sys.stderr.fileno(), select.POLLOUT)
+            # A terminal that takes nothing (Ctrl-S, a frozen link) must not keep a process from its end.
+            if poll.poll(0):
+                os.write(sys.stderr.fileno(), _SHOW_CURSOR)
 
 
 def plain(text: str) -> str:

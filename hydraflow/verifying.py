@@ -231,8 +231,10 @@ def _read(manifest: Path) -> bytes:
 def _entries(data: bytes, manifest: str) -> list[_Entry]:
     start = data.lstrip()[:1]
     try:
-        read = _json_lines if start == b"{" else _metalink if start == b"<" else _checksums
-        found = list((_manifest if _is_lock(data) else read)(data))
+        read = _metalink if start == b"<" else _checksums
+        if start == b"{":
+            read = _json_lines if _is_printed(data) else _manifest
+        found = list(read(data))
         if not found:
             with suppress(ConfigurationError):
                 found = list(_manifest(data))
@@ -246,8 +248,13 @@ def _entries(data: bytes, manifest: str) -> list[_Entry]:
     return found
 
 
-def _is_lock(data: bytes) -> bool:
-    return b'"hydraflow-lock"' in data[:200]
+def _is_printed(data: bytes) -> bool:
+    """These are lines that `--json` has printed, and no manifest of JSON, nor a lock."""
+    try:
+        first = json.loads(data.lstrip().partition(b"\n")[0])
+    except ValueError:
+        return False
+    return isinstance(first, dict) and "ok" in first
 
 
 def _manifest(data: bytes) -> Iterator[_Entry]:
@@ -264,12 +271,13 @@ def _json_lines(data: bytes) -> Iterator[_Entry]:
         fields = json.loads(line)
         if not isinstance(fields, dict) or not isinstance(fields.get("name"), str):
             raise ValueError("a line of JSON has no name")  # noqa: TRY004 - it is the content that is wrong
-        if fields.get("ok") is not False:
-            digest, size = fields.get("digest"), fields.get("size")
-            digests = (Digest.parse(digest),) if isinstance(digest, str) else ()
-            path = fields.get("path")  # the server may have named it otherwise than its URL
-            name = PurePosixPath(path).name if isinstance(path, str) else fields["name"]
-            yield _Entry(name, digests, size if type(size) is int else None)
+        digest, size = fields.get("digest"), fields.get("size")
+        digests = (Digest.parse(digest),) if isinstance(digest, str) else ()
+        path, name = fields.get("path"), fields["name"]
+        if isinstance(path, str) and "/" not in name:  # the server may have named it otherwise than its URL
+            name = PurePosixPath(path).name
+        # Of one that failed nothing is known but that it should be there.
+        yield _Entry(name, digests, size if type(size) is int else None)
 
 
 def _metalink(data: bytes) -> Iterator[_Entry]:

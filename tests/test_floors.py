@@ -103,6 +103,7 @@ FLOORS = {
     "hydraflow.prefect.caching": 14,
     "hydraflow.prefect.streaming": 14,
     "hydraflow.snakemake.objects": 14,
+    "hydraflow.cli.products": 13,
     "hydraflow.cli.lists": 14,
     "hydraflow.cli.output": 14,
     "hydraflow.cli.texts": 14,

@@ -115,10 +115,36 @@ def test_words_are_understood_wherever_they_stand(tmp_path, monkeypatch):
 
 def test_an_unknown_name_in_the_file_is_an_error(tmp_path, monkeypatch):
     file = tmp_path / "settings"
-    file.write_text("HYDRAFLOW_THREDS=3\n")
+    file.write_text("# ours\nAWS_KEY=hush\n\nexport HYDRAFLOW_THREDS=hush\n")
     monkeypatch.setenv("HYDRAFLOW_ENV_FILE", str(file))
-    with pytest.raises(ConfigurationError, match=r"^HYDRAFLOW_THREDS: Extra inputs are not permitted"):
+    with pytest.raises(ConfigurationError, match="settings: line 4: there is no setting HYDRAFLOW_THREDS") as caught:
         load()
+    assert caught.value.hint == "Perhaps HYDRAFLOW_THREADS is meant."
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "ENV_FILE: cannot read .*: No such file or directory"),
+        (b"HYDRAFLOW_THREADS=\xff\n", "ENV_FILE: cannot read .*: it is not UTF-8"),
+        (b"HYDRAFLOW_THREADS\n", "line 1 is not NAME=value"),
+    ],
+)
+def test_a_file_that_cannot_be_understood(tmp_path, monkeypatch, content, complaint):
+    file = tmp_path / "settings"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setenv("HYDRAFLOW_ENV_FILE", str(file))
+    with pytest.raises(ConfigurationError, match=complaint):
+        load()
+
+
+def test_others_in_the_file_are_none_of_our_business(tmp_path, monkeypatch):
+    file = tmp_path / "settings"
+    file.write_text("AWS_KEY=hush\nHYDRAFLOW_THREADS=3\n")
+    monkeypatch.setenv("HYDRAFLOW_ENV_FILE", str(file))
+    assert load().threads == 3
 
 
 def test_a_variable_is_named_in_the_error(monkeypatch):

@@ -18,7 +18,7 @@ from hydraflow.core.retry import Failure, FailureKind
 from hydraflow.errors import ConfigurationError
 from hydraflow.settings import Settings
 
-__all__ = ["Router"]
+__all__ = ["Router", "proxy_of"]
 
 
 class _Ordinary(httpx.AsyncBaseTransport):
@@ -111,7 +111,7 @@ class Router(httpx.AsyncBaseTransport):
         self._ordinary: dict[str | None, _Ordinary] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        proxy = _proxy(request.url)
+        proxy = proxy_of(request.url)
         if proxy is None and not (self._settings.http2 and request.url.scheme == "https"):
             return await self._direct.handle_async_request(request)
         ordinary = self._ordinary.get(proxy)
@@ -172,7 +172,7 @@ def _proxies(variables: tuple[str | None, ...]) -> dict[str, str]:
     return urllib.request.getproxies()
 
 
-def _proxy(url: httpx.URL) -> str | None:
+def proxy_of(url: httpx.URL) -> str | None:
     """The proxy that the environment names for a URL (`http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`)."""
     proxies = _proxies(tuple(os.environ.get(name) for name in _PROXY_VARIABLES))
     if not proxies or urllib.request.proxy_bypass(url.netloc.decode("ascii")):

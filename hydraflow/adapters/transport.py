@@ -18,7 +18,7 @@ import httpx
 from hydraflow import __version__
 from hydraflow.adapters import netrc
 from hydraflow.adapters.network import EXTENSION, LATENCY, Body, TransportFailure
-from hydraflow.adapters.routing import Router
+from hydraflow.adapters.routing import Router, proxy_of
 from hydraflow.core import urls
 from hydraflow.core.responses import Ask
 from hydraflow.core.retry import Failure, FailureKind
@@ -302,9 +302,18 @@ def _failure(error: BaseException) -> Failure | None:
         return None
     for kinds, kind, text in _KINDS:
         if isinstance(error, kinds):
-            detail = _detail(error)
-            return Failure(kind, f"{text}: {detail}" if detail else text)
+            detail, way = _detail(error), _way(error) if kind is FailureKind.CONNECT else ""
+            return Failure(kind, f"{text}{way}: {detail}" if detail else f"{text}{way}")
     return None
+
+
+def _way(error: BaseException) -> str:
+    """Who could not be reached, if that may be somebody else than the host of the URL."""
+    try:
+        proxy = proxy_of(error.request.url) if isinstance(error, httpx.RequestError) else None
+    except RuntimeError:  # it knows of no request
+        return ""
+    return f" through the proxy {urls.redact(proxy)}" if proxy else ""
 
 
 def _detail(error: BaseException) -> str:

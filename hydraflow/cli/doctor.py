@@ -18,7 +18,7 @@ import click
 
 from hydraflow import __version__
 from hydraflow.cli.output import print_json, print_line
-from hydraflow.cli.texts import CONTEXT, Command
+from hydraflow.cli.texts import CONTEXT, PATH, Command
 from hydraflow.errors import HydraError
 
 __all__ = ["command"]
@@ -46,9 +46,7 @@ class Finding:
 
 
 @click.command("hydraflow doctor", cls=Command, examples=_EXAMPLES, context_settings=CONTEXT)
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="The directory that files would go to."
-)
+@click.option("-o", "--output", type=PATH, metavar="DIR", help="The directory that files would go to.")
 @click.option("--json", "json", is_flag=True, help="One JSON line for each.")
 @click.pass_context
 def command(context: click.Context, /, output: Path | None, json: bool) -> None:
@@ -173,7 +171,7 @@ def _disk(output: Path | None) -> Iterator[Finding]:
     from hydraflow.settings import Settings
 
     wanted = output or Path(os.environ.get("HYDRAFLOW_OUTPUT") or Settings().output)
-    there = next((each for each in (wanted, *wanted.absolute().parents) if each.exists()), Path("/"))
+    there = next((each for each in (wanted, *wanted.absolute().parents) if os.path.exists(each)), Path("/"))  # noqa: PTH110 - Path's raises
     if not os.access(there, os.W_OK):
         yield Finding("output", f"{wanted}: {there} cannot be written to", _BAD, "choose another --output")
         return

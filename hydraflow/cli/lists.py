@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
 from pathlib import Path
 
+from hydraflow.cli import products
 from hydraflow.core import manifests, urls
 from hydraflow.core.locks import Lock
 from hydraflow.core.manifests import Entry
 from hydraflow.errors import ConfigurationError, HydraError, StorageError
 
-__all__ = ["check_place", "entry_of", "of_lock", "read", "write", "write_failed"]
+__all__ = ["entry_of", "is_url", "of_lock", "read", "write_failed"]
 
 _STDIN = "-"
-#: What the lines of a list of failures have.
-_OURS = {each.name for each in fields(Entry)}
 
 
 def read(source: str, note: Callable[[str], None]) -> list[Entry]:
@@ -29,6 +25,9 @@ def read(source: str, note: Callable[[str], None]) -> list[Entry]:
         ConfigurationError: it cannot be understood, or lists nothing.
         StorageError: it cannot be read.
     """
+    if is_url(source):
+        what = f"{urls.redact(source)} is a URL, and a manifest is a file of this machine"
+        raise ConfigurationError(what, hint="Fetch it first.")
     shown = "standard input" if source == _STDIN else source
     try:
         manifest = manifests.parse(_bytes(source))
@@ -77,26 +76,6 @@ def of_lock(lock: Lock, wanted: Sequence[Entry]) -> list[Entry]:
     return found
 
 
-def check_place(path: Path, source: str) -> None:
-    """A list of failures may take the place of one that was read, and go; a manifest of somebody's own may not.
-
-    Raises:
-        ConfigurationError: it would.
-    """
-    try:
-        if source == _STDIN or not path.samefile(source):
-            return
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-    except OSError:
-        return
-    except ValueError:
-        rows = [None]
-    if not all(isinstance(row, dict) and row.keys() <= _OURS for row in rows):
-        raise ConfigurationError(
-            f"--failed would take the place of the manifest {source}", hint="Name another file for what fails."
-        )
-
-
 def write_failed(path: Path, items: Sequence[str | Entry], outcomes: Iterable[object]) -> int:
     """List what failed, for `--input`; without any failure there is no list afterwards. How many there are.
 
@@ -105,31 +84,12 @@ def write_failed(path: Path, items: Sequence[str | Entry], outcomes: Iterable[ob
     failed = [item for item, outcome in zip(items, outcomes, strict=True) if isinstance(outcome, HydraError)]
     lines = [json.dumps({"url": item} if isinstance(item, str) else item.as_dict()) for item in failed]
     if lines:
-        write(path, "".join(f"{line}\n" for line in lines).encode(), mode=0o600)
+        products.write(path, "".join(f"{line}\n" for line in lines).encode(), products.FAILURES, mode=0o600)
     else:
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as error:
-            raise StorageError.wrap(error, f"cannot remove {path}") from error
+        products.remove(path, products.FAILURES)
     return len(failed)
 
 
-def write(path: Path, data: bytes, *, mode: int = 0o666) -> None:
-    """Put a small file in its place in one step: whoever reads it finds the old one or the new one.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        try:
-            fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-            with os.fdopen(fd, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(fd)
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError.wrap(error, f"cannot write {path}") from error
+def is_url(source: str) -> bool:
+    """It is the address of something, and not a file's path."""
+    return source.lower().startswith(("http://", "https://"))

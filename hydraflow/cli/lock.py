@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from hydraflow.cli import lists
+from hydraflow.cli import lists, products
 from hydraflow.cli.options import headers_of
 from hydraflow.cli.tasks import choose
-from hydraflow.cli.texts import CONTEXT, Command
+from hydraflow.cli.texts import CONTEXT, PATH, Command
 from hydraflow.errors import ConfigurationError, HydraError, StorageError
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
+_STDOUT = Path("-")
+
 _EXAMPLES = """
 hydraflow lock samples.tsv -o data.lock
 hydraflow --locked data.lock -o data
@@ -29,16 +32,16 @@ hydraflow lock --check data.lock
 
 
 @click.command("hydraflow lock", cls=Command, examples=_EXAMPLES, context_settings=CONTEXT)
-@click.argument("sources", metavar="MANIFEST|URL...", nargs=-1)
+@click.argument("sources", metavar="MANIFEST|URL...", nargs=-1, type=click.Path(readable=False, allow_dash=True))
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     default=Path("data.lock"),
-    help="Where the lock goes; default data.lock.",
+    help="Where the lock goes, - for standard output; default data.lock.",
 )
-@click.option("--check", type=click.Path(path_type=Path), metavar="LOCK", help="Tell what has changed since; no fetch.")
+@click.option("--check", type=PATH, metavar="LOCK", help="Tell what has changed since; no fetch.")
 @click.option("--header", multiple=True, metavar="'NAME: VALUE'", help="Add a request header (may be repeated).")
 @click.option("-q", "--quiet", is_flag=True, help="Silent on success; errors are still printed.")
 @click.pass_context
@@ -69,6 +72,8 @@ def _lock(sources: tuple[str, ...], output: Path, headers: dict[str, str], repor
     from hydraflow import locking
     from hydraflow.core import locks
 
+    if output != _STDOUT:
+        products.check(output, products.LOCK)
     entries = [entry for source in sources for entry in _entries(source, reporter.note)]
     made = locking.make(entries, headers=headers, on_made=_teller(reporter), on_progress=reporter.update)
     failed = [each.error for each in made if each.error is not None]
@@ -78,14 +83,17 @@ def _lock(sources: tuple[str, ...], output: Path, headers: dict[str, str], repor
     files = [each.locked for each in made if each.locked is not None]
     for line in _news(files, output):
         reporter.note(line)
-    lists.write(output, locks.encode(files))
+    if output == _STDOUT:
+        sys.stdout.buffer.write(locks.encode(files))
+        return 0
+    products.write(output, locks.encode(files), products.LOCK)
     count = f"{len(files):,} file{'s' if len(files) != 1 else ''}"
     reporter.note(f"{output}: {count} locked; fetch them by: hydraflow --locked {output}")
     return 0
 
 
 def _entries(source: str, note: Callable[[str], None]) -> list[Any]:
-    if source.startswith(("http://", "https://")):
+    if lists.is_url(source):
         return [lists.entry_of(source)]
     return lists.read(source, note)
 
@@ -107,6 +115,8 @@ def _news(files: list[Locked], output: Path) -> list[str]:
     """What is different from an earlier lock of that name."""
     from hydraflow import locking
 
+    if not products.is_plain(output):
+        return []
     try:
         earlier = {each.url: each for each in locking.read(output).files}
     except (StorageError, ConfigurationError):

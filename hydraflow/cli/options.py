@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hydraflow.cli.texts import COMMANDS, option
+from hydraflow.cli.texts import COMMANDS, PATH, option
 from hydraflow.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ __all__ = [
 
 #: Options that are settings of the same name.
 SETTINGS = ("threads", "aggressive", "output", "buffer", "limit_rate", "max_wait", "verify")
-_PATH = click.Path(path_type=Path)
 
 _WHERE, _TRUST, _STREAMS = "Destination", "Request and trust", "Streams"
 _LISTS, _SPEED, _TELL = "Many files", "Speed and patience", "Messages"
@@ -103,7 +102,7 @@ _TABLE: dict[str, Callable[[Any], Any]] = {
         _LISTS,
         "-i",
         "--input",
-        type=click.Path(),
+        type=click.Path(readable=False),
         multiple=True,
         metavar="FILE",
         help="Fetch what this manifest lists; - reads standard input (may be repeated).",
@@ -111,19 +110,19 @@ _TABLE: dict[str, Callable[[Any], Any]] = {
     "failed": option(
         _LISTS,
         "--failed",
-        type=_PATH,
+        type=PATH,
         metavar="FILE",
         help="List what failed, or a signal left undone, to be the next run's --input.",
     ),
     "locked": option(
         _LISTS,
         "--locked",
-        type=_PATH,
+        type=PATH,
         metavar="LOCK",
         help="Fetch what this data lock lists, or of it what is named, and only as it was locked.",
     ),
     "output": option(
-        _WHERE, "-o", "--output", type=_PATH, metavar="DIR", help="Where files go.  [HYDRAFLOW_OUTPUT, or download/]"
+        _WHERE, "-o", "--output", type=PATH, metavar="DIR", help="Where files go.  [HYDRAFLOW_OUTPUT, or download/]"
     ),
     "name": option(_WHERE, "--name", metavar="NAME", help="What the file is called there, if not as in its URL."),
     "overwrite": option(_WHERE, "--overwrite", is_flag=True, help="Replace another file at the destination."),
@@ -153,12 +152,12 @@ _TABLE: dict[str, Callable[[Any], Any]] = {
         _STREAMS, "-s", "--stream", is_flag=True, help="Write the bytes, in order, to standard output; nothing on disk."
     ),
     "fifo": option(
-        _STREAMS, "--fifo", type=_PATH, metavar="PATH", help="Stream into this named pipe, made if missing."
+        _STREAMS, "--fifo", type=PATH, metavar="PATH", help="Stream into this named pipe, made if missing."
     ),
     "fifo_dir": option(
         _STREAMS,
         "--fifo-dir",
-        type=_PATH,
+        type=PATH,
         metavar="DIR",
         help="Stream each URL into a named pipe DIR/NAME, all at a time.",
     ),
@@ -215,7 +214,7 @@ _TABLE: dict[str, Callable[[Any], Any]] = {
     "report": option(
         _TELL,
         "--report",
-        type=_PATH,
+        type=PATH,
         metavar="FILE",
         help="Write a page of HTML about the run: rate, connections, verdicts.",
     ),
@@ -298,7 +297,7 @@ def check_words(words: Sequence[str]) -> None:
             continue
         close = difflib.get_close_matches(word, COMMANDS, 1)
         hint = f"Did you mean hydraflow {close[0]}?" if close else ""
-        if Path(word).is_file():
+        if os.path.isfile(word):  # noqa: PTH113 - Path's raises where it may not look
             hint = f"To fetch what a file lists: --input {word}."
         elif re.fullmatch(r"([a-z0-9-]+\.)+[a-z]{2,}/.*", word, re.IGNORECASE):
             hint = f"Write https://{word}."
@@ -320,7 +319,7 @@ def _check_output(options: Options) -> None:
 
 def _check_directory(options: Options) -> None:
     """`-o x.fa.gz` means a file to curl and wget; here it would make a directory of that name."""
-    if options.output is None or len(options.items) != 1 or options.output.is_dir():
+    if options.output is None or len(options.items) != 1 or os.path.isdir(options.output):  # noqa: PTH112 - Path's raises
         return
     suffix = options.output.suffix
     if suffix and suffix == Path(_name_of(options.items[0])).suffix:
@@ -338,14 +337,10 @@ def _name_of(item: str | Entry) -> str:
 
 def _check_names(items: Sequence[str | Entry]) -> None:
     """A locale without UTF-8 may have no spelling for a file's name: better known before the transfer than after."""
+    from hydraflow.ordering import spelt
+
     for item in items:
-        name = _name_of(item)
-        try:
-            os.fsencode(name)
-        except UnicodeEncodeError:
-            raise ConfigurationError(
-                f"the file name {name!a} cannot be spelt in this locale", hint="Set LC_ALL=C.UTF-8."
-            ) from None
+        spelt(_name_of(item))
 
 
 # ── words that stand for values ──────────────────────────────────────────────────────────────────────────────────────

@@ -52,7 +52,7 @@ def command(context: click.Context, /, **values: Any) -> None:
     come on the command's standard input, one after another.  On failure the command is killed, with all that it has
     started, before it can take what came for the whole; on success its exit code is passed on.
     """
-    if not values["urls"]:
+    if not (values["urls"] or values["locked"]):
         raise click.UsageError("Missing argument 'URL...'.")
     words = context.meta["command"]
     if not words:

@@ -94,9 +94,9 @@ class _Session:
 
         del frame
         self._signal = number
-        show_cursor()
         for each in SIGNALS:  # whoever cannot wait for the checkpoint sends a second signal
             signal.signal(each, signal.SIG_DFL)
+        show_cursor()
 
     def _leave(self, code: int) -> NoReturn:
         """Flush the checkpoints, say how to go on, end: not by way of threads that may be stuck in a system call."""
@@ -145,8 +145,12 @@ def _attempt(arguments: Sequence[str] | None, session: _Session) -> int:
         if isinstance(error, SystemExit) or error.errno == errno.EPIPE:
             return ReaderGoneError.exit_code
         if error.filename is not None:
-            raise
-        say(f"error: cannot write to standard output: {error.strerror}")
+            said = f"{os.fsdecode(error.filename)}: {error.strerror}"
+        elif isinstance(error, FileNotFoundError):
+            said = "the directory that this was started in is gone"
+        else:
+            said = f"cannot write to standard output: {error.strerror}"
+        say(f"error: {said}")
         return StorageError.exit_code
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hydraflow.cli.output import print_json, print_line
-from hydraflow.cli.texts import CONTEXT, Command
+from hydraflow.cli.texts import CONTEXT, PATH, Command
 from hydraflow.errors import ConfigurationError, HydraError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ hydraflow state rm /scratch --older-than 7d
 
 @click.command("hydraflow state", cls=Command, examples=_EXAMPLES, context_settings=CONTEXT)
 @click.argument("action", metavar="ls|rm", type=click.Choice(["ls", "rm"]))
-@click.argument("places", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("places", metavar="[PATH]...", nargs=-1, type=PATH)
 @click.option("--older-than", metavar="TIME", help="Only what was last written to so long ago: 90, 12h, 7d.")
 @click.option("--json", "json", is_flag=True, help="One JSON line for each.")
 @click.pass_context
@@ -40,8 +40,10 @@ def command(
     """
     if action == "rm" and not places:
         raise ConfigurationError("what to remove must be named", hint="Give a directory or a file.")
-    found = list(_found(places or (Path(),), _seconds(older_than)))
-    codes = _remove(found) if action == "rm" else []
+    codes: list[int] = []
+    found = list(_found(places or (Path(),), _seconds(older_than), codes))
+    if action == "rm":
+        codes += _remove(found)
     for each in found:
         if json:
             print_json(each.as_dict())
@@ -61,11 +63,17 @@ def _seconds(text: str | None) -> float:
         raise ConfigurationError(f"--older-than: a time such as 90, 12h or 7d was expected, not {text!r}") from None
 
 
-def _found(places: Sequence[Path], least: float) -> Iterator[Leftover]:
+def _found(places: Sequence[Path], least: float, codes: list[int]) -> Iterator[Leftover]:
+    """Of directories that cannot be read the codes are added."""
     from hydraflow import inspecting
+    from hydraflow.progress import error_line, say
+
+    def passed_over(error: HydraError) -> None:
+        codes.append(error.exit_code)
+        say(error_line(error, ""))
 
     for place in places:
-        yield from (each for each in inspecting.leftovers(place) if each.age >= least)
+        yield from (each for each in inspecting.leftovers(place, passed_over) if each.age >= least)
 
 
 def _remove(found: list[Leftover]) -> list[int]:

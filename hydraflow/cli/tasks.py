@@ -57,6 +57,7 @@ def perform(options: Options, host: Host) -> int:
     check_words(options.urls)
     options, lock = _listed(options)
     check(options)
+    _check_targets(options)
     options = options.with_mirrors()
     settings = load(**{name: getattr(options, name) for name in SETTINGS})
     # Beside what prints to the same terminal, a display that is drawn again and again would tear.
@@ -74,6 +75,18 @@ def perform(options: Options, host: Host) -> int:
     if options.report is not None:
         task.write_report(options.report)
     return code
+
+
+def _check_targets(options: Options) -> None:
+    if options.failed is None and options.report is None:
+        return
+    from hydraflow.cli import products
+
+    for path, kind in ((options.failed, products.FAILURES), (options.report, products.REPORT)):
+        if path is not None:
+            products.check(path, kind)
+    if options.failed == options.report:
+        raise ConfigurationError("--failed and --report name one file", hint="Name two.")
 
 
 def _carried_out(task: Task, host: Host) -> int:
@@ -96,11 +109,11 @@ def _listed(options: Options) -> tuple[Options, Lock | None]:
     entries = [lists.entry_of(url) for url in options.urls]
     for source in options.input:
         entries += lists.read(source, (lambda _: None) if options.quiet else say)
-        if options.failed is not None:
-            lists.check_place(options.failed, source)
     lock = None if options.locked is None else locking.read(options.locked)
     if lock is not None:
         entries = lists.of_lock(lock, entries)
+        if not entries:
+            raise ConfigurationError(f"{options.locked} lists no file")
     if options.name is not None and len(entries) == 1:
         entries = [entries[0].named(options.name)]
     if options.streaming:
@@ -260,12 +273,12 @@ class Task:
     def write_report(self, path: Path) -> None:
         """The run as a page."""
         from hydraflow import report
-        from hydraflow.cli import lists
+        from hydraflow.cli import products
 
         [history] = self.history
         history.end(time.monotonic(), self.reporter.tally.received)
         page = report.page(self.ended, history, self.begun, history.points[-1].at)
-        lists.write(path, page.encode())
+        products.write(path, page.encode(), products.REPORT)
         self.reporter.note(f"the report is in {path}")
 
     def _tell(self, name: str, outcome: FetchResult | HydraError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -12,12 +13,16 @@ __all__ = [
     "CONTEXT",
     "EXAMPLES",
     "EXIT_CODES",
+    "PATH",
     "Command",
     "GroupedOption",
     "MainCommand",
     "option",
     "write",
 ]
+
+#: What exists and cannot be read is told by who reads it, with the exit code for that, and not by click.
+PATH = click.Path(path_type=Path, readable=False)
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 

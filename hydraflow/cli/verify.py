@@ -12,7 +12,7 @@ import click
 
 from hydraflow.cli.options import headers_of
 from hydraflow.cli.output import print_json
-from hydraflow.cli.texts import CONTEXT, Command
+from hydraflow.cli.texts import CONTEXT, PATH, Command
 from hydraflow.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -30,9 +30,13 @@ hydraflow verify data/x.bam --digest md5:9e107d9d372bb6826bd81d3542a419d6
 
 
 @click.command("hydraflow verify", cls=Command, examples=_EXAMPLES, context_settings=CONTEXT)
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=PATH)
 @click.option(
-    "--from", "source", type=click.Path(), metavar="URL|MANIFEST", help="Where the right digest is known from."
+    "--from",
+    "source",
+    type=click.Path(readable=False),
+    metavar="URL|MANIFEST",
+    help="Where the right digest is known from.",
 )
 @click.option("--digest", metavar="ALG:HEX", help="The right digest, e.g. sha256:9f86d08….")
 @click.option("--header", multiple=True, metavar="'NAME: VALUE'", help="Add a request header (may be repeated).")
@@ -68,6 +72,7 @@ def command(
 
 def _checks(path: Path, source: str | None, digest: str | None, headers: dict[str, str]) -> list[Check]:
     from hydraflow import verifying
+    from hydraflow.cli import lists
     from hydraflow.models import Digest
 
     if (source is None) == (digest is None):
@@ -78,7 +83,7 @@ def _checks(path: Path, source: str | None, digest: str | None, headers: dict[st
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
     assert source is not None
-    if source.startswith(("https://", "http://")):
+    if lists.is_url(source):
         from hydraflow.core.urls import file_name
 
         there = path / file_name(source) if path.is_dir() else path

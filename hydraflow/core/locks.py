@@ -152,6 +152,11 @@ class Lock:
         own = target.digest
         if own is not None and own.algorithm == found.digest.algorithm and own != found.digest:
             raise ConfigurationError(f"two digests are given: {own} with the URL, {found.digest} in {self.source}")
+        if own is not None and own.algorithm != found.digest.algorithm:
+            kinds = f"the URL has a {own.algorithm}, {self.source} a {found.digest.algorithm}"
+            raise ConfigurationError(
+                f"{kinds}: one of them would go unchecked", hint="Leave out the digest that stands with the URL."
+            )
         if target.size not in (None, found.size):
             raise ConfigurationError(
                 f"two sizes are given: {target.size:,} with the URL, {found.size:,} in {self.source}"

@@ -50,11 +50,12 @@ _MEANING = {spelling: meaning for meaning, spellings in _NAMES.items() for spell
 _KNOWN = frozenset({
     "ok", "finalurl", "verification", "digestsource", "digesturl", "etag", "lastmodified", "outcome",
     "bytesfromnetwork", "bytesfromcheckpoint", "requests", "retries", "restarts", "peakconnections", "httpversion",
-    "elapsed", "limitedby", "decisions", "error", "message", "hint", "help", "exitcode",
+    "elapsed", "sources", "limitedby", "decisions", "error", "message", "hint", "help", "exitcode",
 })  # fmt: skip
 _ENA = re.compile(r"(fastq|submitted|sra|bam)_(?:ftp|https?)")
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_DIGEST_BEHIND_COMMA = re.compile(r"\S+[,;|](?:[A-Za-z0-9-]+:)?[0-9A-Fa-f]{32,128}")
 _DIGEST_BEHIND = re.compile(r"(\S+)[ \t]+((?:[A-Za-z0-9-]+:)?[0-9A-Fa-f]{8,128})")
 
 
@@ -343,8 +344,9 @@ def _json(text: str) -> Iterator[_Row]:
         except json.JSONDecodeError as error:
             if error.msg != "Extra data":
                 raise
-            # Not by splitlines: texts of JSON may have what others take for the end of a line.
-            whole = [json.loads(line) for line in re.split(r"[\r\n]+", text) if line.strip()]
+            whole = [*_json_lines(text)]
+    except ConfigurationError:
+        raise
     except (ValueError, RecursionError) as error:  # ValueError: a number with thousands of digits, too
         raise ConfigurationError(f"it is not JSON: {error}") from None
     if isinstance(whole, dict):
@@ -353,11 +355,26 @@ def _json(text: str) -> Iterator[_Row]:
         yield f"file {number}", _member(item, number)
 
 
+def _json_lines(text: str) -> Iterator[Any]:
+    # Not by splitlines: texts of JSON may have what others take for the end of a line.
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1):
+        try:
+            if line.strip():
+                yield json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ConfigurationError(f"line {number}: it is not JSON: {error.msg} at column {error.colno}") from None
+
+
 def _member(item: Any, number: int) -> Mapping[str, Any]:
     if isinstance(item, str):
         return {"url": item}
     if not isinstance(item, dict):
         raise ConfigurationError(f"file {number}: an object or a URL was expected")
+    if item.get("ok") is False:
+        raise ConfigurationError(
+            f"file {number}: a failure as --json prints it does not say what was expected of the file",
+            hint="Let the run write what failed by --failed FILE, and give that to --input.",
+        )
     if "outcome" in item:  # what --json printed: the path is where that run put it
         return {name: value for name, value in item.items() if name != "path"}
     return item
@@ -390,6 +407,12 @@ def _lines(text: str) -> Iterator[Entry]:
 def _of_line(line: str) -> Entry:
     if behind := _DIGEST_BEHIND.fullmatch(line):
         return _entry({"url": [behind[1]], "digest": [behind[2]]})
+    if _DIGEST_BEHIND_COMMA.fullmatch(line):
+        raise ConfigurationError("a digest stands behind a comma", hint="Write a blank, or a first line: url,md5.")
+    if "://" not in line and re.search(r"[\t,;|]", line):
+        raise ConfigurationError(
+            "this is no URL, and no head of a table", hint="A table's column of URLs is called url."
+        )
     first, *others = line.split("\t")
     return _entry({"url": [first], "mirrors": [[other for other in others if other]]})
 
@@ -411,7 +434,9 @@ def _with_option(entry: Entry, directory: str, line: str) -> tuple[Entry, str]:
     if option == "checksum":
         return replace(entry, digest=_digest([value.replace("=", ":", 1)])), directory
     if option == "header":
-        name, _, content = (part.strip() for part in value.partition(":"))
+        name, colon, content = (part.strip() for part in value.partition(":"))
+        if not colon or not name:
+            raise ConfigurationError("header=: 'Name: value' was expected")
         return replace(entry, headers=(*entry.headers, (name, content))), directory
     return entry, directory
 

@@ -158,11 +158,11 @@ _TRANSFER_ERRORS = {
     FailureKind.STALLED: StalledError,
     FailureKind.STATUS: TransferError,
 }
+_PROXY_HINT = "Give the proxy its name and password: HTTPS_PROXY=http://NAME:PASSWORD@HOST:PORT."
 _REQUEST_ERRORS = {
     401: AccessDeniedError,
     403: AccessDeniedError,
     404: NotFoundError,
-    407: AccessDeniedError,
     410: NotFoundError,
 }
 
@@ -186,6 +186,8 @@ def error_for(failure: Failure, attempts: int, url: str, reason: str = "") -> Hy
 
 
 def _refusal(status: int, text: str, url: str) -> HydraError:
+    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return AccessDeniedError(text, status=status, url=url, hint=_PROXY_HINT)
     if status >= HTTPStatus.BAD_REQUEST:
         return _REQUEST_ERRORS.get(status, RequestError)(text, status=status, url=url)
     return RemoteProtocolError(f"unexpected answer: {text}", url=url)

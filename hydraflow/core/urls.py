@@ -78,6 +78,10 @@ def _check(url: str) -> None:
         raise ConfigurationError(
             f"the scheme {parts.scheme!r} is not supported: {redact(url)}", hint="Use the file's https:// address."
         )
+    try:
+        (parts.hostname or "").encode("idna")  # a label is of 1 to 63 characters (RFC 1035, section 2.3.4)
+    except UnicodeError:
+        raise ConfigurationError(f"no host can have this name: {redact(url)}", hint="Check the URL.") from None
     if "\\" in parts.netloc:
         raise ConfigurationError(f"the host has a backslash in it: {redact(url)}", hint="Write / instead.")
 

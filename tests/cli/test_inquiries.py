@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from hydraflow import inspecting
 from tests.cli.conftest import ROOT
 
 BIN = Path(sys.executable).parent
@@ -151,6 +153,22 @@ def test_state_refuses(hydraflow_here, arguments, code, message):
     ran = hydraflow_here("state", *arguments)
     assert ran.code == code
     assert message in ran.error
+
+
+def test_a_directory_that_cannot_be_read_is_told(tmp_path, monkeypatch):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refuse(place):
+        if os.fspath(place).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    told = []
+    assert list(inspecting.leftovers(tmp_path, told.append)) == []
+    assert [str(error) for error in told] == [f"cannot read {tmp_path}/closed: Permission denied"]
 
 
 # ── doctor ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import stat
+from pathlib import Path
 from random import Random
 
 import pytest
 
+from hydraflow.core import locks
 from lab.nginx import Nginx
+
+LONG = "d" * 5000
 
 #: Of the thousand files: those with a wrong digest in the list, and those that are not there.
 BAD, MISSING = {10, 500, 900}, {20, 700}
@@ -88,9 +93,79 @@ def test_a_manifest_of_one_s_own_is_not_overwritten(hydraflow, origin, data):
     (hydraflow.directory / "m").write_text(text)
     ran = hydraflow("--input", "m", "--failed", "./m")
     assert ran.code == 2
-    assert ran.error.startswith("error: --failed would take the place of the manifest m")
+    assert ran.error.startswith("error: --failed would take the place of m, which is not a list of failures")
     assert (hydraflow.directory / "m").read_text() == text
     assert not origin.ledger
+
+
+PRECIOUS = {"failed": "a list of failures", "report": "a report", "output": "a data lock"}
+
+
+@pytest.mark.parametrize("option", PRECIOUS)
+def test_nothing_else_is_lost_to_a_small_file(hydraflow, origin, data, option):
+    """One option's file is easily given to another one; what is there and of another kind stays."""
+    url, precious = origin.add("/x.bin", data), hydraflow.directory / "precious"
+    precious.write_text("mine")
+    ran = hydraflow("lock", url, "-o", "precious") if option == "output" else hydraflow(url, f"--{option}", "precious")
+    assert ran.code == 2
+    assert f"--{option} would take the place of precious, which is not {PRECIOUS[option]}" in ran.stderr
+    assert precious.read_text() == "mine"
+    assert not origin.ledger
+
+
+@pytest.mark.parametrize("option", PRECIOUS)
+def test_a_small_file_may_be_no_plain_one(hydraflow, origin, data, option):
+    """What is written to /dev/null, a pipe or through a link leaves them what they are."""
+    url, here = origin.add("/x.bin", data), hydraflow.directory
+
+    def write(place):
+        if option == "output":
+            return hydraflow("lock", url, "-o", place)
+        wanted = url if option == "report" else f"{origin.url}/missing.bin"
+        return hydraflow(wanted, "-o", "d", f"--{option}", place)
+
+    (here / "target").touch()
+    (here / "link").symlink_to("target")
+    write("link")
+    assert (here / "link").is_symlink()
+    assert (here / "target").stat().st_size
+    os.mkfifo(here / "fifo")
+    reader = os.open(here / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write("fifo")
+        assert (here / "fifo").is_fifo()
+        assert os.read(reader, 1000)
+    finally:
+        os.close(reader)
+    write("/dev/null")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_list_of_failures_that_is_not_needed_stays_what_it_is(hydraflow, origin, data):
+    os.mkfifo(hydraflow.directory / "fifo")
+    assert hydraflow(origin.add("/x.bin", data), "--failed", "fifo").code == 0
+    assert (hydraflow.directory / "fifo").is_fifo()
+
+
+def test_a_report_does_not_take_the_place_of_what_was_fetched(hydraflow, origin, data):
+    ran = hydraflow(origin.add("/x.bin", data), "-o", "d", "--report", "d/x.bin")
+    assert ran.code == 2
+    assert (hydraflow.directory / "d/x.bin").read_bytes() == data
+
+
+def test_a_digest_of_another_kind_than_the_lock_s(hydraflow, origin, data):
+    url = origin.add("/x.bin", data)
+    assert hydraflow("lock", url, "-o", "-").stdout.startswith(b"{")
+    assert hydraflow("lock", url, "-q").code == 0
+    ran = hydraflow("--locked", "data.lock", f"{url}#md5={'0' * 32}")
+    assert ran.code == 2
+    assert "the URL has a md5, data.lock a sha256: one of them would go unchecked" in ran.stderr
+
+
+def test_all_of_a_lock_can_be_run_on(hydraflow, origin, data):
+    assert hydraflow("lock", origin.add("/x.bin", data), "-q").code == 0
+    ran = hydraflow("run", "--locked", "data.lock", "--", "wc", "-c")
+    assert (ran.code, ran.stdout.strip()) == (0, b"%d" % len(data))
 
 
 def test_several_lists(hydraflow, origin, data):
@@ -138,6 +213,31 @@ def test_names_that_the_server_tells(hydraflow, origin, data):
     assert sorted(path.name for path in (hydraflow.directory / "e").iterdir()) == ["0.bin", "1.bin", "2.bin"]
 
 
+def test_a_failure_is_not_asked_for_without_what_was_expected(hydraflow, origin, data):
+    """Its line does not say which digest the file must have: fetched again, it would pass for right."""
+    (hydraflow.directory / "m").write_text(f"{origin.add('/x.bin', data)}#md5={'0' * 32}")
+    ran = hydraflow("-i", "m", "-o", "d", "--json")
+    assert ran.code == 5
+    (hydraflow.directory / "again").write_bytes(ran.stdout)
+    ran = hydraflow("-i", "again", "-o", "d")
+    assert ran.code == 2
+    assert "again: file 1: a failure as --json prints it does not say what was expected" in ran.stderr
+
+
+def test_what_json_printed_verifies_what_it_is_about(hydraflow, origin, data):
+    """Files below the directory under their names, and a file that failed is one that is not there."""
+    lines = "".join(f"{origin.add(f'/{n}.bin', data)}\trun{n}/reads.bin\n" for n in (1, 2))
+    (hydraflow.directory / "m").write_text(f"url\tname\n{lines}{origin.url}/missing.bin\tmissing.bin\n")
+    ran = hydraflow("-i", "m", "-o", "d", "--json")
+    assert ran.code == 9
+    (hydraflow.directory / "j").write_bytes(ran.stdout)
+    (hydraflow.directory / "d/run2/reads.bin").write_bytes(b"")
+    ran = hydraflow("verify", "d", "--from", "j")
+    assert "d/run2/reads.bin: NOT VERIFIED (size mismatch" in ran.stderr
+    assert "d/missing.bin: NOT VERIFIED (there is no such file)" in ran.stderr
+    assert ran.code == 6
+
+
 def test_a_failure_has_the_url_that_it_is_about(hydraflow, origin, data):
     (hydraflow.directory / "d").mkdir()
     for name in ("x.bin", "y.bin"):
@@ -182,6 +282,12 @@ def test_a_list_can_be_streamed(hydraflow, origin):
             ["-o", "b.gz"],
             "--output is a directory, and 'b.gz' looks like a file. Write -o DIR --name",
         ),
+        ('{"url": "http://h/a"}\r\n{"url" "http://h/b"}\n', [], "m: line 2: it is not JSON: Expecting ':' delimiter"),
+        ("http://h/a\n  header=bad\n", [], "m: line 2: header=: 'Name: value' was expected"),
+        ("sample,file_url\ns1,http://h/a\n", [], "m: line 1: this is no URL, and no head of a table"),
+        (f"http://h/a,{'1' * 32}\n", [], "m: line 1: a digest stands behind a comma"),
+        ("http://h..h/a\n", [], "m: line 1: no host can have this name"),
+        (f"http://{'h' * 64}.org/a\n", [], "m: line 1: no host can have this name"),
         ("http://h/a\nhttp://h/b\n", ["--mirror", "http://h/c"], "--mirror is of one URL"),
         ("http://h/a\n", ["--stream", "--failed", "f"], "--failed is for files"),
     ],
@@ -191,6 +297,36 @@ def test_refused_before_anything_is_asked_for(hydraflow_here, tmp_path, text, ar
     ran = hydraflow_here("--input", "m", *arguments)
     assert ran.code == 2
     assert message in ran.error
+
+
+@pytest.mark.parametrize("place", [".", "/", ""])
+@pytest.mark.parametrize("option", ["--failed", "--report", "lock"])
+def test_what_is_to_be_written_can_be_no_directory(hydraflow_here, option, place):
+    """Known before anything is fetched."""
+    command = ["lock", "http://127.0.0.1:9/x", "-o"] if option == "lock" else ["http://127.0.0.1:9/x", option]
+    ran = hydraflow_here(*command, place)
+    assert ran.code == 6
+    assert ran.error == f"error: cannot write {Path(place)}: it is a directory. Name a file in it."
+
+
+@pytest.mark.parametrize("arguments", [["http://127.0.0.1:9/x", "-o", LONG], [LONG], ["doctor", "-o", LONG]])
+def test_a_path_that_can_be_none(hydraflow, arguments):
+    ran = hydraflow(*arguments, environment={"HYDRAFLOW_MAX_WAIT": "0"})
+    assert ran.code != 1
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_lock_of_nothing(hydraflow_here, tmp_path):
+    (tmp_path / "l").write_bytes(locks.encode([]))
+    ran = hydraflow_here("--locked", "l")
+    assert (ran.code, ran.error) == (2, "error: l lists no file")
+
+
+def test_a_scheme_in_capitals(hydraflow, origin, data):
+    url = origin.add("/x.bin", data).replace("http:", "HTTP:")
+    assert hydraflow("lock", url, "-q").code == 0
+    assert hydraflow("--locked", "data.lock", "-o", "d").code == 0
+    assert hydraflow("verify", "d/x.bin", "--from", f"{url}#md5={hashlib.md5(data).hexdigest()}").code == 0
 
 
 def test_headings_are_no_escape_sequences(hydraflow, origin, data):

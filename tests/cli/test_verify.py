@@ -116,7 +116,8 @@ def test_what_json_printed_is_a_manifest(hydraflow, origin, data):
     manifest = hydraflow.directory / "results.jsonl"
     manifest.write_bytes(fetched.stdout)
     ran = verify(hydraflow, "d", "--from", manifest)
-    assert (ran.code, len(ran.lines)) == (0, 1)
+    assert (ran.code, len(ran.lines)) == (6, 2)
+    assert "d/none: NOT VERIFIED (there is no such file)" in ran.stderr
 
 
 def test_what_json_printed_of_a_file_that_the_server_named(hydraflow, origin, data):

@@ -77,7 +77,12 @@ def test_a_url_is_pinned_with_its_own_mirrors():
         LOCK.pin("https://u:p@h/x#mirror=https://m/x")
         == f"https://u:p@h/x#sha256={OLD}&size=5&mirror=https%3A%2F%2Fm%2Fx"
     )
-    assert LOCK.pin("https://h/x#md5=" + "1" * 32) == f"https://h/x#sha256={OLD}&size=5"
+    assert LOCK.pin(f"https://h/x#sha256={OLD}") == f"https://h/x#sha256={OLD}&size=5"
+
+
+def test_a_digest_of_another_kind_is_not_dropped_without_a_word():
+    with pytest.raises(ConfigurationError, match=r"the URL has a md5, .* a sha256: one of them would go unchecked"):
+        LOCK.pin("https://h/x#md5=" + "1" * 32)
 
 
 def test_a_url_is_found_at_once_in_a_long_lock():

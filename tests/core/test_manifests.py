@@ -203,3 +203,20 @@ def test_mirrors_of_the_caller_are_asked_first():
     assert Entry(A, mirrors=(B,)).with_mirrors([f"{A}?2#size=5"]).mirrors == (f"{A}?2", B)
     with pytest.raises(ConfigurationError):
         Entry(A).with_mirrors(["ftp://h/x"])
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (f'{{"url": "{A}"}}\n\n{{"url" "{B}"}}\n', "line 3: it is not JSON: Expecting ':' delimiter at column"),
+        (f"{A}\n  header=bad\n", "line 2: header=: 'Name: value' was expected"),
+        (f"{A},{MD5}\n", "line 1: a digest stands behind a comma"),
+        (f"{A}|md5:{MD5}\n", "line 1: a digest stands behind a comma"),
+        (f"sample,file_url,md5\ns1,{A},{MD5}\n", "line 1: this is no URL, and no head of a table"),
+        (f'{{"url": "{A}", "ok": false}}\n', "file 1: a failure as --json prints it"),
+    ],
+)
+def test_what_is_nearly_right_is_told(text, complaint):
+    with pytest.raises(ConfigurationError) as caught:
+        parse(text.encode())
+    assert str(caught.value).startswith(complaint)

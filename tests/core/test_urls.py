@@ -90,6 +90,13 @@ def test_characters_that_do_not_show_are_refused(where, char):
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize("host", ["a..b", "h" * 64, "ü" * 62, ".org"])
+def test_a_name_that_no_host_can_have_is_refused(host):
+    with pytest.raises(ConfigurationError, match="no host can have this name"):
+        urls.parse(f"http://{host}/x")
+    assert urls.parse("http://bücher.example./x").url == "http://bücher.example./x"
+
+
 def test_a_host_that_programs_read_differently_is_refused():
     with pytest.raises(ConfigurationError, match="backslash"):
         urls.parse("http://good.org\\@evil.org/x")

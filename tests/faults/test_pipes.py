@@ -143,6 +143,7 @@ class TestFifo:
                 got = 0
                 while got < 200_000:
                     got += len(file.read(1 << 16))
+                time.sleep(0.5)  # until all that comes is in the pipe
 
         with ThreadPoolExecutor(1) as pool:
             read = pool.submit(read_some)
