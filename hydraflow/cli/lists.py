@@ -13,7 +13,7 @@ from hydraflow.core.locks import Lock
 from hydraflow.core.manifests import Entry
 from hydraflow.errors import ConfigurationError, HydraError, StorageError
 
-__all__ = ["entry_of", "is_url", "of_lock", "read", "write_failed"]
+__all__ = ["check_streamed", "entry_of", "is_url", "of_lock", "read", "write_failed"]
 
 _STDIN = "-"
 
@@ -76,13 +76,32 @@ def of_lock(lock: Lock, wanted: Sequence[Entry]) -> list[Entry]:
     return found
 
 
-def write_failed(path: Path, items: Sequence[str | Entry], outcomes: Iterable[object]) -> int:
+def check_streamed(entries: Sequence[Entry], *, keep: bool) -> None:
+    """Refuse what a stream would drop without a word.
+
+    Raises:
+        ConfigurationError: a file has headers of its own, or one that is kept another name than its URL's.
+    """
+    for entry in entries:
+        shown = urls.redact(entry.url)
+        if entry.headers:
+            raise ConfigurationError(f"headers of one file cannot be sent in a stream: {shown}", hint="Use --header.")
+        if keep and entry.name not in ("", urls.file_name(entry.url)):
+            what = f"a stream is kept under the name in its URL, and not as {entry.name}: {shown}"
+            raise ConfigurationError(what, hint="Fetch it, and stream it from there.")
+
+
+def write_failed(
+    path: Path, items: Sequence[str | Entry], outcomes: Iterable[object], digest: str | None = None
+) -> int:
     """List what failed, for `--input`; without any failure there is no list afterwards. How many there are.
 
     It has the URLs as they were given, secrets included, so only its owner may read it.
     """
     failed = [item for item, outcome in zip(items, outcomes, strict=True) if isinstance(outcome, HydraError)]
-    lines = [json.dumps({"url": item} if isinstance(item, str) else item.as_dict()) for item in failed]
+    # A digest of the command line is that of the one file there is.
+    known = {} if digest is None else {"digest": digest}
+    lines = [json.dumps(({"url": item} if isinstance(item, str) else item.as_dict()) | known) for item in failed]
     if lines:
         products.write(path, "".join(f"{line}\n" for line in lines).encode(), products.FAILURES, mode=0o600)
     else:

@@ -147,11 +147,18 @@ def _attempt(arguments: Sequence[str] | None, session: _Session) -> int:
         if error.filename is not None:
             said = f"{os.fsdecode(error.filename)}: {error.strerror}"
         elif isinstance(error, FileNotFoundError):
-            said = "the directory that this was started in is gone"
+            said = str(error.strerror) if _is_somewhere() else "the directory that this was started in is gone"
         else:
             said = f"cannot write to standard output: {error.strerror}"
         say(f"error: {said}")
         return StorageError.exit_code
+
+
+def _is_somewhere() -> bool:
+    try:
+        return bool(os.getcwd())  # noqa: PTH109 - the same
+    except FileNotFoundError:
+        return False
 
 
 def _chosen(arguments: Sequence[str]) -> tuple[str, click.Command, list[str]]:

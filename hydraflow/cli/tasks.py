@@ -117,6 +117,7 @@ def _listed(options: Options) -> tuple[Options, Lock | None]:
     if options.name is not None and len(entries) == 1:
         entries = [entries[0].named(options.name)]
     if options.streaming:
+        lists.check_streamed(entries, keep=options.keep)
         return replace(options, urls=tuple(entry.target for entry in entries)), lock
     return replace(options, urls=(), entries=tuple(entries)), lock
 
@@ -192,7 +193,7 @@ class Task:
         """For the next run, as its `--input`."""
         from hydraflow.cli import lists
 
-        if lists.write_failed(path, self.options.items, outcomes):
+        if lists.write_failed(path, self.options.items, outcomes, self.digest):
             self.reporter.note(f"{what} is listed in {path}: to try it again, --input {path}")
 
     def stream(self) -> int:

@@ -7,6 +7,8 @@ import json
 import os
 import re
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from random import Random
 
@@ -14,6 +16,7 @@ import pytest
 
 from hydraflow.core import locks
 from lab.nginx import Nginx
+from tests.cli.conftest import ROOT
 
 LONG = "d" * 5000
 
@@ -224,6 +227,14 @@ def test_a_failure_is_not_asked_for_without_what_was_expected(hydraflow, origin,
     assert "again: file 1: a failure as --json prints it does not say what was expected" in ran.stderr
 
 
+def test_what_failed_keeps_the_digest_of_the_command_line(hydraflow, origin, data):
+    url = origin.add("/x.bin", data)
+    assert hydraflow(url, "--md5", "0" * 32, "-o", "d", "--failed", "f").code == 5
+    assert json.loads((hydraflow.directory / "f").read_text())["digest"] == f"md5:{'0' * 32}"
+    assert hydraflow("-i", "f", "-o", "d").code == 5
+    assert not (hydraflow.directory / "d/x.bin").exists()
+
+
 def test_what_json_printed_verifies_what_it_is_about(hydraflow, origin, data):
     """Files below the directory under their names, and a file that failed is one that is not there."""
     lines = "".join(f"{origin.add(f'/{n}.bin', data)}\trun{n}/reads.bin\n" for n in (1, 2))
@@ -286,6 +297,8 @@ def test_a_list_can_be_streamed(hydraflow, origin):
         ("http://h/a\n  header=bad\n", [], "m: line 2: header=: 'Name: value' was expected"),
         ("sample,file_url\ns1,http://h/a\n", [], "m: line 1: this is no URL, and no head of a table"),
         (f"http://h/a,{'1' * 32}\n", [], "m: line 1: a digest stands behind a comma"),
+        ('{"url": "http://h/a", "headers": {"X": "y"}}', ["-s"], "headers of one file cannot be sent in a stream"),
+        ('{"url": "http://h/a", "name": "b"}', ["-s", "--keep"], "a stream is kept under the name in its URL"),
         ("http://h..h/a\n", [], "m: line 1: no host can have this name"),
         (f"http://{'h' * 64}.org/a\n", [], "m: line 1: no host can have this name"),
         ("http://h/a\nhttp://h/b\n", ["--mirror", "http://h/c"], "--mirror is of one URL"),
@@ -307,6 +320,21 @@ def test_what_is_to_be_written_can_be_no_directory(hydraflow_here, option, place
     ran = hydraflow_here(*command, place)
     assert ran.code == 6
     assert ran.error == f"error: cannot write {Path(place)}: it is a directory. Name a file in it."
+
+
+def test_a_directory_that_is_gone(hydraflow):
+    script = 'mkdir gone; cd gone; rmdir ../gone; exec "$0" -m hydraflow doctor'
+    ran = subprocess.run(
+        ["sh", "-c", script, sys.executable],
+        cwd=hydraflow.directory,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.stderr == "hydraflow: error: the directory that this was started in is gone\n"
+    assert ran.returncode == 6
 
 
 @pytest.mark.parametrize("arguments", [["http://127.0.0.1:9/x", "-o", LONG], [LONG], ["doctor", "-o", LONG]])
