@@ -53,6 +53,10 @@ class Terminal:
             assert time.monotonic() < deadline, f"no {pattern!r}:\n{self.screen.text}"
         return found
 
+    def press(self, keys: bytes) -> None:
+        """As if somebody sat there."""
+        os.write(self._master, keys)
+
     def finish(self) -> int:
         """To the end; gives the exit code."""
         while self._read():
@@ -217,6 +221,16 @@ def test_interrupted_twice(terminal, slow):
     terminal.process.send_signal(signal.SIGTERM)
     assert terminal.finish() in (-signal.SIGTERM, 143, 130)
     assert terminal.screen.cursor_shown
+
+
+def test_a_terminal_that_takes_nothing_does_not_keep_it(terminal, slow):
+    """Ctrl-S, or a link that is frozen: whoever ends it must not have to wait for the screen."""
+    terminal.start(slow, "-o", "d")
+    terminal.wait_for(r"\d MB")
+    terminal.press(b"\x13")
+    time.sleep(0.5)
+    terminal.process.send_signal(signal.SIGTERM)
+    assert terminal.process.wait(DEADLINE) == 128 + signal.SIGTERM
 
 
 def test_a_stream_beside_the_display(terminal, hydraflow, slow, data):
