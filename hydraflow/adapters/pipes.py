@@ -295,7 +295,7 @@ def _check_fifo(path: Path, facts: os.stat_result) -> None:
     """What was opened is a pipe, and in a directory like /tmp nobody else has laid it there to listen."""
     if not stat.S_ISFIFO(facts.st_mode):
         raise SinkError(f"{path} exists and is not a named pipe")
-    everyones = path.parent.stat().st_mode & stat.S_ISVTX
+    everyones = path.parent.stat().st_mode & (stat.S_ISVTX | stat.S_IWOTH)
     if everyones and facts.st_uid != os.geteuid():
         raise SinkError(f"the named pipe {path} belongs to another user", hint="Choose a directory of your own.")
 

@@ -181,13 +181,14 @@ class TestFifo:
         writer.close()
         assert (tmp_path / "p").read_bytes() == b"precious"
 
-    def test_somebody_else_s_pipe_in_everyones_directory(self, url, settings, tmp_path):
+    @pytest.mark.parametrize("mode", [0o1777, 0o777])
+    def test_somebody_else_s_pipe_in_everyones_directory(self, url, settings, tmp_path, mode):
         """Whoever guesses the name could lay a pipe there, and read along."""
         if os.geteuid() != 0:
             pytest.skip("only root can give a pipe away")
         os.mkfifo(tmp_path / "p")
         os.chown(tmp_path / "p", 12345, 12345)
-        tmp_path.chmod(0o1777)
+        tmp_path.chmod(mode)
         with pytest.raises(SinkError, match="another user"):
             pipe(url, tmp_path / "p", settings=settings)
         assert (tmp_path / "p").is_fifo()
